@@ -1,0 +1,5 @@
+"""deepfake_ms: multi-stage training and evaluation of deepfake detectors."""
+
+from importlib.metadata import version
+
+__version__ = version("deepfake_ms")

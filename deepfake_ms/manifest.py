@@ -1,0 +1,64 @@
+"""The manifest: one row per prepared face, as a Parquet file beside the crops."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepfake_ms.errors import UserError
+
+MANIFEST_NAME = "manifest.parquet"
+
+LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+"""MTCNN's five points; left and right are the viewer's, that is the sides of the image."""
+
+LANDMARK_COLUMNS = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
+BOX_COLUMNS = ["box_left", "box_top", "box_right", "box_bottom"]
+
+SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),  # video_id#frame_index, unique
+        ("source", pa.string()),  # file, relative to the corpus root
+        ("video_id", pa.string()),  # unique in the corpus: scores are averaged over it
+        ("label", pa.string()),  # real | fake | unlabelled
+        ("method", pa.string()),  # how the fake was made; "real" for real ones
+        ("identities", pa.list_(pa.string())),  # who is in it: one for a real video, target and donor for a fake
+        ("official_test", pa.bool_()),  # in the corpus's own test list
+        ("frame_index", pa.int32()),  # position among all the frames of the video
+        ("time_s", pa.float64()),  # presentation time; 0 for a still image
+        *[(name, pa.float32()) for name in BOX_COLUMNS],  # detected box, in pixels of the frame
+        *[(name, pa.float32()) for name in LANDMARK_COLUMNS],  # in pixels of the crop
+        ("probability", pa.float32()),  # the detector's confidence, 0..1
+        ("crop", pa.string()),  # lossless image, relative to the manifest's folder
+        ("sha256", pa.string()),  # of the crop file
+    ]
+)
+
+
+def write_manifest(rows: list[dict], folder: Path) -> Path:
+    """Write `rows` (one dict per face, keys as `SCHEMA`), sorted by sample id; equal rows give equal bytes."""
+    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["sample_id"]), schema=SCHEMA)
+    path = folder / MANIFEST_NAME
+    part = path.with_suffix(".part")
+    pq.write_table(table, part, compression="zstd")
+    part.replace(path)
+    return path
+
+
+def read_manifest(folder: Path) -> pd.DataFrame:
+    """The faces prepared in `folder`, one row each, sorted by sample id.
+
+    Raises:
+        UserError: there is no manifest, or it does not have this version's columns.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `python -m deepfake_ms.prepare` for this corpus first.")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} is not a readable Parquet file ({error}): delete it and prepare again.") from error
+    if missing := [name for name in SCHEMA.names if name not in table.column_names]:
+        raise UserError(f"{path} lacks the columns {', '.join(missing)}: prepare the corpus again with this version.")
+    return table.select(SCHEMA.names).to_pandas()
