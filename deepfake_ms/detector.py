@@ -1,0 +1,105 @@
+"""The LightningModule around any detector: loss, optimizer, validation metrics and test predictions."""
+
+import lightning as L
+import pandas as pd
+import torch
+from torch import Tensor
+from torchmetrics import CatMetric
+
+from deepfake_ms.errors import UserError
+from deepfake_ms.labels import FAKE
+from deepfake_ms.losses import weighted_cross_entropy
+from deepfake_ms.metrics import detection_metrics
+from deepfake_ms.models import build_model
+
+OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+class Detector(L.LightningModule):
+    """Trains and scores one model; made of plain values, so a checkpoint reloads without a configuration.
+
+    Batches are dicts: `image` float [B, 3, S, S] normalised, `label` int [B] (0 real, 1 fake), `index` int [B],
+    the face's row in the manifest.
+
+    Args:
+        model: `name` and arguments for `deepfake_ms.models.build_model`.
+        class_weights: loss weight by class name.
+        optimizer: `name` (SGD, Adam, AdamW) and its arguments.
+        schedule: `{"name": "StepLR", "step_size": epochs, "gamma": factor}` counted in epochs, or
+            `{"name": "OneCycleLR", ...}` over the steps of the stage. Both start afresh with each stage.
+    """
+
+    def __init__(self, model: dict, class_weights: dict, optimizer: dict, schedule: dict):
+        super().__init__()
+        self.save_hyperparameters()
+        self.model = build_model(**model)
+        self.loss = weighted_cross_entropy(class_weights)
+        self.validation_metrics = detection_metrics("validation/")
+        self.test_index, self.test_probability = CatMetric(), CatMetric()
+        self.predictions: pd.DataFrame | None = None
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalised images [B, 3, S, S] to logits [B, 2] (real, fake)."""
+        return self.model(image)
+
+    def training_step(self, batch: dict, batch_index: int) -> Tensor:
+        loss = self.loss(self(batch["image"]), batch["label"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch["label"]))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        loss = self.trainer.callback_metrics["train/loss"]
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"The training loss became {float(loss)} in epoch {self.current_epoch + 1}: "
+                "lower recipe.optimizer.lr and give the run a new name."
+            )
+
+    def on_validation_start(self) -> None:
+        # Buffers (BatchNorm statistics) are each rank's own in training; what is validated must be what rank 0 saves.
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def validation_step(self, batch: dict, batch_index: int) -> None:
+        logits = self(batch["image"]).float()
+        self.validation_metrics.update(logits.softmax(dim=1), batch["label"])
+        loss = torch.nn.functional.cross_entropy(logits, batch["label"])
+        self.log("validation/loss", loss, sync_dist=True, batch_size=len(batch["label"]))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.validation_metrics.compute())
+        self.validation_metrics.reset()
+
+    def test_step(self, batch: dict, batch_index: int) -> None:
+        self.test_index.update(batch["index"])
+        self.test_probability.update(self(batch["image"]).float().softmax(dim=1)[:, FAKE])
+
+    def on_test_epoch_end(self) -> None:
+        # CatMetric gathers the ranks' shares, which may be of unequal size.
+        index, probability = self.test_index.compute(), self.test_probability.compute()
+        frame = pd.DataFrame({"index": index.long().cpu().numpy(), "fake_probability": probability.cpu().numpy()})
+        self.predictions = frame.sort_values("index", ignore_index=True)
+        self.test_index.reset()
+        self.test_probability.reset()
+
+    def configure_optimizers(self) -> dict:
+        arguments = dict(self.hparams.optimizer)
+        name = arguments.pop("name")
+        if name not in OPTIMIZERS:
+            raise UserError(f"recipe.optimizer.name={name} is unknown; choose from {', '.join(OPTIMIZERS)}.")
+        optimizer = OPTIMIZERS[name]([p for p in self.parameters() if p.requires_grad], **arguments)
+        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer)}
+
+    def _schedule(self, optimizer: torch.optim.Optimizer) -> dict:
+        arguments = dict(self.hparams.schedule)
+        name = arguments.pop("name")
+        if name == "StepLR":
+            return {"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, **arguments), "interval": "epoch"}
+        if name == "OneCycleLR":
+            # Counted here: trainer.estimated_stepping_batches sets the data up too early for a resume inside an epoch.
+            steps = self.trainer.max_epochs * len(self.trainer.datamodule.train_dataloader())
+            peak = optimizer.param_groups[0]["lr"]
+            one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=steps, **arguments)
+            return {"scheduler": one_cycle, "interval": "step"}
+        raise UserError(f"recipe.schedule.name={name} is unknown; choose StepLR or OneCycleLR.")
