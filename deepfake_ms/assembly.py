@@ -1,0 +1,100 @@
+"""From a composed configuration to the objects it names; training and evaluation build the same from it."""
+
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from deepfake_ms.curriculum import Curriculum, Stage
+from deepfake_ms.data.datamodule import FaceDataModule
+from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.splits import SplitPolicy
+from deepfake_ms.detector import Detector
+from deepfake_ms.errors import UserError
+from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.training import TrainerSettings
+
+DECIDING_KEYS = ("split", "model", "recipe", "augmentation", "loss", "curriculum", "eye_mask", "seed")
+
+
+def deciding_config(cfg: DictConfig, fingerprint: str) -> dict:
+    """The part of `cfg` that decides about the numbers, in plain containers; paths and hardware are not in it."""
+    chosen = OmegaConf.masked_copy(cfg, list(DECIDING_KEYS))
+    config = OmegaConf.to_container(chosen, resolve=True, throw_on_missing=True)
+    return {**config, "data": {"name": cfg.data.name, "fingerprint": fingerprint}, "precision": cfg.trainer.precision}
+
+
+def build_recipe(cfg: DictConfig) -> PrepareRecipe:
+    """How videos become faces."""
+    return PrepareRecipe(**OmegaConf.to_container(cfg.preparation))
+
+
+def build_curriculum(config: DictConfig) -> Curriculum:
+    """The stages of the run, with the recipe's epochs dealt out over them."""
+    settings = OmegaConf.to_container(config.curriculum)
+    settings.pop("name")
+    return Curriculum.from_shares(**settings, epochs=config.recipe.epochs)
+
+
+def build_split_policy(config: DictConfig) -> SplitPolicy:
+    """How faces are dealt to training, validation and test."""
+    settings = OmegaConf.to_container(config.split)
+    return SplitPolicy(
+        policy=settings["policy"],
+        fractions=tuple(settings["fractions"]),
+        seed=settings["seed"],
+        require_disjoint=tuple(settings["require_disjoint"]),
+    )
+
+
+def build_detector(config: DictConfig) -> Detector:
+    """The untrained detector; torch's random state decides about its weights."""
+    model = OmegaConf.to_container(config.model)
+    model.pop("name")
+    return Detector(
+        model={"name": model.pop("architecture"), **model},
+        class_weights=OmegaConf.to_container(config.loss.class_weights),
+        optimizer=OmegaConf.to_container(config.recipe.optimizer),
+        schedule=OmegaConf.to_container(config.recipe.schedule),
+    )
+
+
+def build_data(
+    config: DictConfig,
+    prepared: Path,
+    sides: pd.Series,
+    stage: Stage,
+    model: nn.Module,
+    processes: int,
+    num_workers: int,
+) -> FaceDataModule:
+    """The faces of one stage, in the size and colours that `model` expects.
+
+    Raises:
+        UserError: the batch does not divide over the processes.
+    """
+    if config.recipe.batch_size % processes:
+        raise UserError(f"recipe.batch_size={config.recipe.batch_size} does not divide over {processes} processes.")
+    return FaceDataModule(
+        prepared,
+        sides,
+        faces=stage.faces,
+        eye_mask=EyeMask(**OmegaConf.to_container(config.eye_mask)),
+        augmentation=config.augmentation.name,
+        per_class=config.split.per_class,
+        input_size=model.input_size,
+        mean=model.mean,
+        std=model.std,
+        batch_size=config.recipe.batch_size // processes,
+        num_workers=num_workers,
+        seed=config.seed,
+        stage=stage.name,
+    )
+
+
+def build_trainer_settings(trainer: DictConfig) -> TrainerSettings:
+    """On what hardware to run."""
+    settings = OmegaConf.to_container(trainer)
+    settings.pop("num_workers")
+    return TrainerSettings(**settings)

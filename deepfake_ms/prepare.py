@@ -1,0 +1,34 @@
+"""``python -m deepfake_ms.prepare``: turn a corpus of videos or images into face crops and a manifest."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from deepfake_ms.assembly import build_recipe
+from deepfake_ms.cli import entry_point
+from deepfake_ms.datasets import find_sources
+from deepfake_ms.datasets.miniature import MiniatureRecipe, draw_corpus
+from deepfake_ms.preprocessing.prepare import prepare_corpus, read_report
+from deepfake_ms.preprocessing.report import print_report
+from deepfake_ms.progress import counting
+
+
+@entry_point("prepare")
+def main(cfg: DictConfig) -> None:
+    console = Console(soft_wrap=True)
+    root = Path(cfg.data.root)
+    if cfg.data.draw is not None:
+        with counting("drawing the miniature corpus", "videos", console) as progress:
+            draw_corpus(MiniatureRecipe(**OmegaConf.to_container(cfg.data.draw)), root, cfg.workers, progress)
+    sources = find_sources(cfg.data.layout, root)
+    with counting("finding faces", "files", console) as progress:
+        prepared = prepare_corpus(
+            sources, root, cfg.data.name, build_recipe(cfg), Path(cfg.prepared_root), cfg.workers, progress
+        )
+    print_report(read_report(prepared), console)
+    console.print(f"Prepared faces: {prepared}")
+
+
+if __name__ == "__main__":
+    main()
