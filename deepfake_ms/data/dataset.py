@@ -1,0 +1,126 @@
+"""Faces of a prepared folder as tensors."""
+
+from pathlib import Path
+
+import albumentations as A
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from deepfake_ms.data.augmentation import augment
+from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.errors import UserError
+from deepfake_ms.labels import FAKE, REAL, UNLABELLED
+from deepfake_ms.randomness import key
+
+FACES = ("cropped", "masked_eyes")
+
+LABELS = {"real": REAL, "fake": FAKE, UNLABELLED: -1}
+
+
+class FaceDataset(Dataset):
+    """Faces of a manifest: read, resized, eyes masked, augmented, normalised, in this order.
+
+    Ask for an item by (epoch, position) in training, where the augmentation is new in each epoch, or by position
+    alone (epoch 0). The pixels depend on seed, stage, epoch and manifest row only: not on the order of the requests,
+    nor on the number of workers.
+
+    Args:
+        manifest: as `read_manifest` gives it.
+        rows: manifest positions of the faces, int [N].
+        folder: the prepared folder, which the crop paths are relative to.
+        faces: "cropped" or "masked_eyes".
+        eye_mask: needed for "masked_eyes", else unused.
+        augmentation: from `build_augmentation`; None for none.
+        input_size: side of the square model input, in pixels.
+        mean, std: per RGB channel, for values in 0..1.
+        seed, stage: key the augmentation.
+
+    Raises:
+        UserError: unknown `faces`, or eyes to be masked without a mask or without landmarks; on access, a crop that is
+            missing or unreadable.
+    """
+
+    def __init__(
+        self,
+        manifest: pd.DataFrame,
+        rows: np.ndarray,
+        folder: Path,
+        *,
+        faces: str = "cropped",
+        eye_mask: EyeMask | None = None,
+        augmentation: A.Compose | None = None,
+        input_size: int = 224,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        seed: int = 0,
+        stage: str = "",
+    ) -> None:
+        if faces not in FACES:
+            raise UserError(f"faces: there is no {faces!r}; choose one of {', '.join(FACES)}.")
+        if faces == "masked_eyes" and eye_mask is None:
+            raise UserError("faces: masked_eyes needs an eye mask; set one, or use cropped faces.")
+        chosen = manifest.iloc[rows]
+        self.rows = np.asarray(rows)
+        self.folder = Path(folder)
+        # Plain arrays: workers copy them, and a DataFrame row costs more than the image.
+        self.crops = chosen["crop"].tolist()
+        self.labels = chosen["label"].map(LABELS).to_numpy()
+        eyes = chosen[["left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"]]
+        self.eyes = eyes.to_numpy(dtype=np.float32).reshape(-1, 2, 2)
+        self.eye_mask = eye_mask if faces == "masked_eyes" else None
+        if self.eye_mask and not np.isfinite(self.eyes).all():
+            first = self.crops[int(np.argwhere(~np.isfinite(self.eyes))[0, 0])]
+            raise UserError(f"{first} has no eye landmarks to mask: prepare the corpus with face detection.")
+        self.augmentation = augmentation
+        self.input_size = input_size
+        self.mean = np.asarray(mean, dtype=np.float32)
+        self.std = np.asarray(std, dtype=np.float32)
+        self.seed = seed
+        self.stage = stage
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pixels(self, position: int, epoch: int = 0) -> np.ndarray:
+        """What the model will see, before normalisation: uint8 RGB [input_size, input_size, 3]."""
+        image, eyes = self._read(position)
+        if self.eye_mask:
+            image = self.eye_mask.draw(image, eyes)
+        if self.augmentation:
+            seed = key("augment", self.seed, self.stage, epoch, int(self.rows[position]))
+            image = augment(self.augmentation, image, seed)
+        return image
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, torch.Tensor | int]:
+        """`image` float32 [3, input_size, input_size] normalised, `label` real 0 or fake 1, `index` manifest row.
+
+        The label of an unlabelled face is -1.
+        """
+        epoch, position = item if isinstance(item, tuple) else (0, item)
+        image = (self.pixels(position, epoch).astype(np.float32) / 255 - self.mean) / self.std
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "label": int(self.labels[position]),
+            "index": int(self.rows[position]),
+        }
+
+    def _read(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """The crop at the model's size and its eye centres in the same pixels."""
+        path = self.folder / self.crops[position]
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+        if image is None:
+            reason = "cannot be read as an image" if path.is_file() else "is missing"
+            raise UserError(f"{path} {reason}: delete {self.folder} and prepare the corpus again.")
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        eyes = self.eyes[position]
+        height, width = image.shape[:2]
+        if (height, width) != (self.input_size, self.input_size):
+            # INTER_AREA averages when it shrinks, but repeats pixels when it enlarges.
+            method = cv2.INTER_AREA if self.input_size < min(height, width) else cv2.INTER_LINEAR
+            image = cv2.resize(image, (self.input_size, self.input_size), interpolation=method)
+            scale = np.array([self.input_size / width, self.input_size / height], dtype=np.float32)
+            eyes = (eyes + 0.5) * scale - 0.5  # pixel centres have whole numbers
+        return image, eyes
