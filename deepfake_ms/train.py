@@ -86,11 +86,11 @@ def print_split(table: pd.DataFrame, about_faces: dict, policy: str, console: Co
     """Print what stands on each side and what two sides share, before the first epoch."""
     kind = " · SYNTHETIC DATA" if about_faces["synthetic"] else ""
     title = f"Split by {policy} · {about_faces['data_name']} {about_faces['fingerprint']}{kind}"
-    shown = Table(title=title, title_justify="left")
+    shown = Table("side", title=title, title_justify="left")
     for column in table.columns:
-        shown.add_column(str(column), justify="left" if table[column].dtype == object else "right")
-    for row in table.itertuples(index=False):
-        shown.add_row(*map(str, row))
+        shown.add_column(column, justify="right")
+    for side, *counts in table.itertuples():
+        shown.add_row(side.replace(" & ", " and ") + (" share" if "&" in side else ""), *map(str, counts))
     console.print(shown)
 
 

@@ -14,7 +14,7 @@ from deepfake_ms.data.augmentation import build_augmentation
 from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.data.eye_masks import EyeMask
 from deepfake_ms.data.sampling import EpochSampler, ResumableLoader
-from deepfake_ms.data.splits import balance
+from deepfake_ms.data.splits import SIDES, balance
 from deepfake_ms.manifest import read_manifest
 
 
@@ -76,7 +76,10 @@ class FaceDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         manifest = read_manifest(self.prepared)
-        rows = {side: np.flatnonzero(self.sides == side) for side in ("train", "validation", "test")}
+        rows = {side: np.flatnonzero(self.sides == side) for side in SIDES}
+        if stage == "test":
+            self.test_set = FaceDataset(manifest, rows["test"], self.prepared, **self.input)
+            return
         self.train_set = FaceDataset(
             manifest,
             balance(manifest, rows["train"], self.per_class, self.seed),
@@ -89,7 +92,6 @@ class FaceDataModule(L.LightningDataModule):
             **self.input,
         )
         self.validation_set = FaceDataset(manifest, rows["validation"], self.prepared, **self.input)
-        self.test_set = FaceDataset(manifest, rows["test"], self.prepared, **self.input)
 
     def train_dataloader(self) -> ResumableLoader:
         rank, world_size = self._place()

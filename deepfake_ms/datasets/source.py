@@ -1,0 +1,44 @@
+"""One file of a corpus, and what the corpus says about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfake_ms.errors import UserError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """One video file or still image of a corpus."""
+
+    path: Path
+    """Where it lies: the corpus root as the user gave it, then `name`."""
+    name: str
+    """Path relative to the corpus root, with forward slashes."""
+    video_id: str
+    """Unique in the corpus, e.g. ``Celeb-real/id0_0000``; the images of one video share it."""
+    label: str
+    """``real``, ``fake`` or ``unlabelled``."""
+    method: str
+    """How a fake was made, e.g. ``celebdf_swap``; ``real`` for a real one."""
+    identities: tuple[str, ...]
+    """Who is in it: one for a real video, target and donor for a fake; empty if unknown."""
+    official_test: bool
+    """Whether the corpus's own test list names it."""
+    media: str
+    """``video`` or ``image``."""
+    frame_index: int = 0
+    """Images only: position in their video, from the file name."""
+
+
+def require_folder(root: Path, expected: str) -> None:
+    """Refuse a corpus root that is not a folder; `expected` is the tree to show.
+
+    Raises:
+        UserError: `root` does not exist or is a file.
+    """
+    if not root.is_dir():
+        reason = "is a file, not a folder" if root.is_file() else "does not exist"
+        raise UserError(f"The corpus root {root} {reason}; give the folder that holds:\n{expected}")

@@ -1,0 +1,41 @@
+"""Square face crops."""
+
+import cv2
+import numpy as np
+
+from deepfake_ms.preprocessing.faces import Face
+
+
+def crop_face(image: np.ndarray, face: Face, size: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a square around a face and resize it.
+
+    The square is centred on the box; its side is the box's longer side times ``1 + margin``, in whole pixels. What
+    lies outside the frame is black. Enlarged with cubic, reduced with area interpolation.
+
+    Args:
+        image: the frame, RGB uint8 [H, W, 3].
+        face: its box and landmarks in pixels of the frame.
+        size: side of the result in pixels.
+        margin: how much is added to the box's side, as a fraction of it, both sides together.
+
+    Returns:
+        The crop, RGB uint8 [size, size, 3], and the landmarks in its pixels, float64 [5, 2].
+    """
+    side = max(1, round(face.side * (1 + margin)))
+    left, top = (round(value - side / 2) for value in face.centre.tolist())
+    square = np.zeros((side, side, 3), np.uint8)
+    height, width = image.shape[:2]
+    x_start, x_stop = np.clip([left, left + side], 0, width)
+    y_start, y_stop = np.clip([top, top + side], 0, height)
+    square[y_start - top : y_stop - top, x_start - left : x_stop - left] = image[y_start:y_stop, x_start:x_stop]
+    interpolation = cv2.INTER_CUBIC if side < size else cv2.INTER_AREA
+    crop = cv2.resize(square, (size, size), interpolation=interpolation)
+    # Pixel centres lie at whole coordinates, so that the picture's edge is at -0.5 before and after resizing.
+    landmarks = (face.landmarks - (left, top) + 0.5) * (size / side) - 0.5
+    return crop, landmarks
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """An RGB image, uint8 [H, W, 3], as the bytes of a PNG file."""
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return encoded.tobytes()

@@ -1,0 +1,241 @@
+"""The drawn corpus on disk: layout, reproducibility, interruption and refusal."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+
+from deepfake_ms.datasets.miniature import MiniatureRecipe, corpus, draw_corpus, plan_corpus, render_video
+from deepfake_ms.errors import UserError
+
+SMALL = MiniatureRecipe(
+    seed=3, identities=4, cast_size=2, videos_per_identity=1, youtube_people=2, fakes=3, seconds=0.5, fps=4, size=96
+)
+
+
+def files_of(root):
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.name != corpus.LOCK_NAME
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return draw_corpus(SMALL, tmp_path_factory.mktemp("miniature") / "corpus", workers=1)
+
+
+def test_layout_and_test_list_are_celeb_dfs(drawn):
+    files = files_of(drawn)
+    videos = {name for name in files if name.endswith(".mp4")}
+    assert {name for name in videos if name.startswith("Celeb-real")} == {
+        f"Celeb-real/id{i}_0000.mp4" for i in range(4)
+    }
+    assert {name for name in videos if name.startswith("YouTube-real")} == {
+        f"YouTube-real/{i:05d}.mp4" for i in range(2)
+    }
+    fakes = {name for name in videos if name.startswith("Celeb-synthesis")}
+    swaps = {f"Celeb-synthesis/id{i}_id{j}_0000.mp4" for i, j in [(0, 1), (1, 0), (2, 3), (3, 2)]}
+    assert len(fakes) == 3
+    assert fakes < swaps
+    listed = [line.split(" ") for line in files["List_of_testing_videos.txt"].decode().splitlines()]
+    cast = {"id2", "id3"}
+    expected = {name for name in videos if set(name.split("/")[1].split("_")[:-1]) & cast} | {"YouTube-real/00001.mp4"}
+    assert {name for _, name in listed} == expected
+    assert all((label == "0") == name.startswith("Celeb-synthesis") for label, name in listed)
+    assert set(files) == videos | {"List_of_testing_videos.txt", "corpus.json"}
+
+
+def test_videos_are_h264_of_the_recipes_size_and_length(drawn):
+    with av.open(str(drawn / "Celeb-real/id0_0000.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 96, 96)
+        assert stream.average_rate == 4
+        assert len(list(container.decode(stream))) == 2
+
+
+def test_corpus_json_says_that_it_is_synthetic_and_what_was_drawn(drawn):
+    document = json.loads((drawn / "corpus.json").read_text())
+    assert document["synthetic"] is True
+    assert document["generator_version"] == corpus.GENERATOR_VERSION
+    assert MiniatureRecipe(**document["recipe"]) == SMALL
+    assert set(document["fakes"]) == {video.name for video in plan_corpus(SMALL) if video.is_fake}
+    assert all(set(strengths) == {"eyes", "seam", "mouth", "resample"} for strengths in document["fakes"].values())
+
+
+def test_number_of_workers_changes_no_byte(drawn, tmp_path):
+    calls = []
+    root = draw_corpus(SMALL, tmp_path / "again", workers=2, progress=lambda *call: calls.append(call))
+    assert files_of(root) == files_of(drawn)
+    assert calls == [(done, 9) for done in range(10)]
+
+
+def test_more_videos_change_no_other():
+    larger = replace(SMALL, identities=8, videos_per_identity=2, youtube_people=3, fakes=16)
+    larger_plan = {video.name: video for video in plan_corpus(larger)}
+    for video in plan_corpus(replace(SMALL, fakes=4)):
+        for (frame, eyes), (same_frame, same_eyes) in zip(
+            render_video(video, SMALL), render_video(larger_plan[video.name], larger), strict=True
+        ):
+            assert np.array_equal(frame, same_frame)
+            assert np.array_equal(eyes, same_eyes)
+
+
+def test_more_fakes_keep_the_fewer():
+    plans = [set(plan_corpus(replace(MiniatureRecipe(), fakes=fakes))) for fakes in (0, 40, 130)]
+    assert plans[0] < plans[1] < plans[2]
+
+
+def test_another_seed_draws_other_people():
+    video = plan_corpus(SMALL)[0]
+    frame, _ = next(render_video(video, SMALL))
+    other, _ = next(render_video(video, replace(SMALL, seed=4)))
+    assert np.abs(frame.astype(int) - other).mean() > 5
+
+
+def test_plan_keeps_casts_and_sides_apart():
+    plan = plan_corpus(MiniatureRecipe())
+    tested = {person for video in plan if video.official_test for person in (video.target, video.donor)} - {None}
+    trained = {person for video in plan if not video.official_test for person in (video.target, video.donor)} - {None}
+    assert not tested & trained
+    assert sum(video.is_fake for video in plan) == 130
+    assert len(plan) == 28 * 3 + 14 + 130
+    for video in plan:
+        if video.is_fake:
+            assert int(video.target[2:]) // 4 == int(video.donor[2:]) // 4
+    real, fake = ([video.official_test for video in plan if video.is_fake is kind] for kind in (False, True))
+    assert np.mean(real) == pytest.approx(np.mean(fake), abs=0.02)
+
+
+def test_eye_shortcut_spares_only_fakes_of_its_side():
+    plan = plan_corpus(MiniatureRecipe(eye_share_training=1.0, eye_share_test=0.4))
+    trained, tested = (
+        [video.artefacts.eyes > 0 for video in plan if video.is_fake and video.official_test is side]
+        for side in (False, True)
+    )
+    assert all(trained)
+    assert 0.2 < np.mean(tested) < 0.6
+    assert all(video.artefacts.mouth > 0 for video in plan if video.is_fake)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_at(count):
+    def progress(done, _total):
+        if done == count:
+            raise Interrupted
+
+    return progress
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_interrupted_drawing_continues(drawn, tmp_path, workers):
+    root = tmp_path / "corpus"
+    with pytest.raises(Interrupted):
+        draw_corpus(SMALL, root, workers=workers, progress=interrupt_at(4))
+    assert not (root / "corpus.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*.mp4")}
+    assert len(before) >= 4
+    draw_corpus(SMALL, root, workers=1)
+    assert files_of(root) == files_of(drawn)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_half_written_video_is_drawn_again(drawn, tmp_path, monkeypatch):
+    root, broken = tmp_path / "corpus", plan_corpus(SMALL)[2].name
+    whole_video = corpus.render_video
+
+    def dies_after_a_frame(video, recipe):
+        for frame in whole_video(video, recipe):
+            yield frame
+            if video.name == broken:
+                raise Interrupted
+
+    monkeypatch.setattr(corpus, "render_video", dies_after_a_frame)
+    with pytest.raises(Interrupted):
+        draw_corpus(SMALL, root, workers=1)
+    assert not (root / broken).exists()
+    monkeypatch.undo()
+    draw_corpus(SMALL, root, workers=1)
+    assert files_of(root) == files_of(drawn)
+
+
+def test_complete_corpus_is_reused(drawn, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in drawn.rglob("*.*")}
+    monkeypatch.setattr(corpus, "_draw_video", lambda *_: pytest.fail("drew again"))
+    assert draw_corpus(SMALL, drawn, workers=1) == drawn
+    before.pop(drawn / corpus.LOCK_NAME)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_two_at_once_draw_every_video_once(drawn, tmp_path, monkeypatch):
+    names, draw = [], corpus._draw_video
+
+    def counted(video, recipe, root):
+        names.append(video.name)
+        draw(video, recipe, root)
+
+    monkeypatch.setattr(corpus, "_draw_video", counted)
+    with ThreadPoolExecutor(2) as pool:
+        for drawing in [pool.submit(draw_corpus, SMALL, tmp_path / "corpus", 1) for _ in range(2)]:
+            drawing.result()
+    assert sorted(names) == [video.name for video in plan_corpus(SMALL)]
+    assert files_of(tmp_path / "corpus") == files_of(drawn)
+
+
+def test_another_recipe_or_generator_is_refused(drawn, monkeypatch):
+    before = files_of(drawn)
+    with pytest.raises(UserError, match=r"corpus.*another recipe.*another folder"):
+        draw_corpus(replace(SMALL, artefacts={"eyes": 0.9}), drawn, workers=1)
+    monkeypatch.setattr(corpus, "GENERATOR_VERSION", corpus.GENERATOR_VERSION + 1)
+    with pytest.raises(UserError, match="generator version"):
+        draw_corpus(SMALL, drawn, workers=1)
+    assert files_of(drawn) == before
+
+
+def test_unfinished_corpus_of_another_recipe_is_refused(tmp_path):
+    with pytest.raises(Interrupted):
+        draw_corpus(SMALL, tmp_path, workers=1, progress=interrupt_at(0))
+    with pytest.raises(UserError, match="another recipe"):
+        draw_corpus(replace(SMALL, crf=30), tmp_path, workers=1)
+
+
+def test_foreign_folder_is_not_drawn_into(tmp_path):
+    (tmp_path / "Celeb-real").mkdir()
+    with pytest.raises(UserError, match=r"no miniature corpus.*empty folder"):
+        draw_corpus(SMALL, tmp_path, workers=1)
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
+def test_whole_numbers_are_the_same_recipe():
+    whole = MiniatureRecipe(seconds=3, artefacts={"eyes": 1, "seam": 0, "mouth": 0, "resample": 0})
+    fraction = MiniatureRecipe(seconds=3.0, artefacts={"eyes": 1.0, "seam": 0.0, "mouth": 0.0, "resample": 0.0})
+    assert corpus.describe_corpus(whole) == corpus.describe_corpus(fraction)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"artefacts": {"eyes": 1.2}}, "eyes is 1.2"),
+        ({"artefacts": {"seam": -0.1}}, "seam is -0.1"),
+        ({"artefacts": {"mouth": float("nan")}}, "mouth is nan"),
+        ({"artefacts": {"nose": 0.5}}, "Unknown artefact nose"),
+        ({"identities": 10}, "whole casts of 4"),
+        ({"identities": 4}, "whole casts of 4"),
+        ({"fakes": 253}, "only 252"),
+        ({"size": 129}, "even number"),
+        ({"crf": 60}, "crf is 60"),
+        ({"seconds": 0.01}, "not even one frame"),
+        ({"cast_size": 1}, "cast_size is 1"),
+        ({"eye_share_test": 2.0}, "eye_share_test is 2.0"),
+    ],
+)
+def test_impossible_recipes_are_refused(values, message):
+    with pytest.raises(UserError, match=message):
+        MiniatureRecipe(**values)

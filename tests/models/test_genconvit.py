@@ -1,0 +1,272 @@
+"""GenConViT-ED: the released logits, what learns in each reading of its Swin, and what its users can get wrong."""
+
+import json
+import math
+import zlib
+
+import pytest
+import timm
+import torch
+
+from deepfake_ms.errors import UserError
+from deepfake_ms.labels import FAKE, REAL
+from deepfake_ms.models import build_model
+from deepfake_ms.models.autoencoder import Decoder, Encoder, initialise_for_relu
+
+READINGS = ["live", "as_released", "removed"]
+IDLE = ("embedder.", "backbone.patch_embed.")
+SMALL = {
+    "backbone": "resnet10t",
+    "backbone_options": {
+        "layers": (1, 1, 1, 1),
+        "channels": (16, 32, 64, 128),
+        "stem_width": 8,
+        "zero_init_last": False,
+    },
+    "embedder_options": {"embed_dim": 48, "depths": (1,), "num_heads": (3,), "drop_path_rate": 0.0},
+    "pretrained": False,
+    "input_size": 112,
+    "features": 64,
+    "channels": (8, 16, 32, 64),
+    "autoencoder_init": "he",
+}
+
+NARROW = {  # ConvNeXt-Tiny and Swin-Tiny in all but their widths and depths
+    "features": 8,
+    "backbone_options": {"depths": (1, 1, 1, 1), "dims": (8, 16, 32, 64)},
+    "embedder_options": {"depths": (1, 1, 2, 2), "embed_dim": 12, "num_heads": (1, 1, 2, 4)},
+}
+
+
+def small_model(swin: str, seed: int = 0, **changes):
+    torch.manual_seed(seed)
+    return build_model("genconvit_ed", **(SMALL | {"swin": swin} | changes))
+
+
+def images(count: int = 2, size: int = 112) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def without_gradient(model) -> set[str]:
+    """Names of the parameters that one backward pass leaves without a gradient, or with nothing but zeros in it."""
+    model.train()(images()).square().sum().backward()
+    return {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
+
+
+def idle_parameters(model) -> set[str]:
+    return {name for name, _ in model.named_parameters() if name.startswith(IDLE)}
+
+
+@pytest.fixture(scope="module")
+def released_model():
+    return build_model("genconvit_ed", swin="as_released", pretrained=False).eval()
+
+
+# --- the full-size model: counts, keys and logits of the release
+
+
+def test_released_reading_has_the_released_parameter_counts(released_model):
+    assert sum(weight.numel() for weight in released_model.parameters()) == 59_214_875
+    assert sum(weight.numel() for weight in released_model.parameters() if not weight.requires_grad) == 29_057_122
+
+
+def formula_weight(key: str, shape: list[int]) -> torch.Tensor:
+    """The weight that genconvit_ed_expected.json prescribes for `key`."""
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(key.encode())))
+    if weight.ndim >= 2:
+        return weight / math.sqrt(math.prod(shape[1:]))
+    if key.endswith("gamma"):
+        return 0.5 + 0.1 * weight
+    return 1 + 0.1 * weight if key.endswith("weight") else 0.1 * weight
+
+
+def test_released_reading_gives_the_authors_logits(released_model, shared):
+    shapes = json.loads((shared / "fixtures/genconvit_ed_released_keys.json").read_text())
+    expected = json.loads((shared / "fixtures/genconvit_ed_expected.json").read_text())
+    weights = {key: formula_weight(key, shape) for key, shape in shapes.items() if not key.startswith(IDLE)}
+    assert {key for key in released_model.state_dict() if not key.startswith(IDLE)} == set(weights)
+    for key in ("fc2.weight", "fc2.bias"):
+        weights[key] = weights[key].flip(0)  # the released rows are fake, real; ours are real, fake
+    released_model.load_state_dict(weights, strict=False)
+
+    wave = torch.sin(torch.arange(2 * 3 * 224 * 224, dtype=torch.float64) * 0.0137)
+    with torch.no_grad():
+        logits = released_model(wave.reshape(2, 3, 224, 224).float())
+
+    fake_real = torch.tensor(expected["logits_fake_real"])
+    torch.testing.assert_close(logits[:, [FAKE, REAL]], fake_real, atol=expected["tolerance"], rtol=0)
+
+
+def test_latent_and_reconstruction_at_224():
+    encoder, decoder = Encoder((16, 32, 64, 128, 256)), Decoder((16, 32, 64, 128, 256))
+    latent = encoder(images(size=224))
+    assert latent.shape == (2, 256, 7, 7)
+    assert decoder(latent).shape == (2, 3, 224, 224)
+
+
+def test_live_swin_merges_a_7x7_grid_and_only_tables_of_one_token_are_frozen():
+    live_model = build_model("genconvit_ed", swin="live", pretrained=False, **NARROW)
+    stages = live_model.embedder.layers
+    assert [tuple(stage.output_resolution) for stage in stages] == [(7, 7), (4, 4), (2, 2), (1, 1)]
+    assert live_model(images(size=224)).shape == (2, 2)
+    frozen = {name for name, weight in live_model.named_parameters() if not weight.requires_grad}
+    table = "embedder.layers.3.blocks.{}.attn.relative_position_bias_table"
+    assert frozen == {table.format(0), table.format(1)}
+
+
+def test_live_swin_keeps_the_weights_it_was_created_with(monkeypatch):
+    created = {}
+    create = timm.create_model
+
+    def remember(name, **options):
+        model = create(name, **options)
+        created[name] = {key: weight.clone() for key, weight in model.state_dict().items()}
+        return model
+
+    monkeypatch.setattr(timm, "create_model", remember)
+    model = small_model("live")
+    (swin,) = (weights for name, weights in created.items() if name.startswith("swin"))
+    kept = {key for key, weight in model.embedder.state_dict().items() if key in swin and weight.equal(swin[key])}
+    assert set(swin) - kept == {
+        "patch_embed.proj.weight",  # the 4x4 patches give way to the projection of the feature map
+        "patch_embed.proj.bias",
+        "patch_embed.norm.weight",
+        "patch_embed.norm.bias",
+        "layers.0.blocks.0.attn.relative_position_bias_table",  # resized to the 4x4 grid
+    }
+
+
+# --- the small settings: every reading keeps its structure
+
+
+@pytest.mark.parametrize("swin", READINGS)
+def test_every_trainable_parameter_learns_and_only_the_released_swin_is_idle(swin):
+    model = small_model(swin)
+    idle = idle_parameters(model) if swin == "as_released" else set()
+    assert bool(idle) == (swin == "as_released")
+    assert {name for name, weight in model.named_parameters() if not weight.requires_grad} == idle
+    assert without_gradient(model) == idle
+
+
+def test_released_swin_gets_no_gradient_even_when_unfrozen():
+    model = small_model("as_released").requires_grad_(True)
+    assert without_gradient(model) == idle_parameters(model)
+
+
+def test_removed_is_the_released_function_without_idle_parameters():
+    removed, released = small_model("removed").eval(), small_model("as_released").eval()
+    assert not idle_parameters(removed)
+    assert torch.equal(released(images()), removed(images()))
+
+
+def test_swin_attends_over_tokens_when_live():
+    model = small_model("live").eval()
+    calls = []
+    model.embedder.layers.register_forward_hook(lambda module, arguments, output: calls.append(arguments[0].shape))
+    model(images(3))
+    assert calls == [(6, 4, 4, 48)]  # reconstructions and images in one batch, 4x4 tokens, 48 wide
+
+
+@pytest.mark.parametrize("swin", READINGS)
+def test_two_passes_in_one_call_equal_two_calls(swin):
+    model = small_model(swin).eval()
+    image = images()
+    seen = []
+    model.backbone.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0]))
+    logits = model(image)
+    assert len(seen) == 1
+    reconstruction = model.decoder(model.encoder(image))
+    torch.testing.assert_close(seen[0], torch.cat([reconstruction, image]))
+    both = torch.cat([model.feature_vectors(reconstruction), model.feature_vectors(image)], dim=1)
+    gelu = torch.nn.functional.gelu
+    torch.testing.assert_close(logits, model.fc2(gelu(model.fc(gelu(both)))))
+
+
+@pytest.mark.parametrize("swin", READINGS)
+def test_evaluation_is_deterministic_and_independent_of_the_batch(swin):
+    model = small_model(swin).eval()
+    logits = model(images(3))
+    assert logits.shape == (3, 2)
+    assert torch.equal(logits, model(images(3)))
+    torch.testing.assert_close(model(images(3)[:1]), logits[:1], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("swin", READINGS)
+def test_weights_survive_a_file(swin, tmp_path):
+    model, other = small_model(swin).eval(), small_model(swin, seed=1).eval()
+    assert not torch.equal(model(images()), other(images()))
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    assert torch.equal(model(images()), other(images()))
+
+
+def test_normalisation_is_the_backbones_own():
+    model = small_model("removed")
+    assert (model.mean, model.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert model.input_size == 112
+
+
+def test_he_initialisation_never_starts_with_a_dead_reconstruction():
+    dead = {"torch_default": 0, "he": 0}
+    for seed in range(40):
+        torch.manual_seed(seed)
+        encoder, decoder = Encoder((8, 16, 32)), Decoder((8, 16, 32))
+        dead["torch_default"] += not decoder(encoder(images(1, 32))).any()
+        initialise_for_relu(encoder, decoder)
+        dead["he"] += not decoder(encoder(images(1, 32))).any()
+    assert dead["he"] == 0 < dead["torch_default"]
+
+
+def test_pretrained_asks_timm_for_exactly_the_tags(monkeypatch):
+    asked = []
+    create = timm.create_model
+
+    def offline(name, pretrained, **options):
+        asked.append((name, pretrained))
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    build_model("genconvit_ed", pretrained=True, **NARROW)
+    assert asked == [("convnext_tiny.fb_in1k", True), ("swin_tiny_patch4_window7_224.ms_in1k", True)]
+
+
+# --- what the user can get wrong
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"swin": "alive"}, "live, as_released, removed"),
+        ({"autoencoder_init": "xavier"}, "torch_default, he"),
+        ({"input_size": 100}, "multiple of 16.*choose 96"),
+        ({"backbone": "resnet10tt"}, "nearest name is 'resnet10t'"),
+        ({"backbone": "convnext_tiny.fb_in1"}, "nearest name is 'convnext_tiny.fb_in1k'"),
+        ({"backbone_options": {"depth": 3}}, "resnet10t refuses the options.*depth"),
+        ({"embedder": "resnet18", "embedder_options": {}}, "embedder is a ResNet.*swin_"),
+        ({"backbone": "test_vit", "backbone_options": {"img_size": 112}}, "no feature map.*swin=removed"),
+    ],
+)
+def test_wrong_settings_name_the_remedy(changes, message):
+    with pytest.raises(UserError, match=message):
+        build_model("genconvit_ed", **(SMALL | {"swin": "live"} | changes))
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(UserError, match="96x96 pixels, the model takes 112x112"):
+        small_model("removed")(images(size=96))
+
+
+def test_weights_that_cannot_be_downloaded(monkeypatch):
+    def no_network(name, **options):
+        raise FileNotFoundError("cannot locate the file on the Hub")
+
+    monkeypatch.setattr(timm, "create_model", no_network)
+    with pytest.raises(UserError, match=r"resnet10t cannot be downloaded.*pretrained=false"):
+        small_model("removed", pretrained=True)
+
+
+def test_unknown_models_and_values_name_what_there_is():
+    with pytest.raises(UserError, match="nearest is 'genconvit_ed'"):
+        build_model("genconvit")
+    with pytest.raises(UserError, match="unexpected keyword argument 'bakbone'; it takes backbone, "):
+        build_model("genconvit_ed", bakbone="resnet18")

@@ -1,0 +1,84 @@
+"""Small videos with coloured squares for faces, and a detector that finds them; shared by the tests of this folder."""
+
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from deepfake_ms.preprocessing.faces import Face
+
+
+def write_video(path: Path, images, times=None, fps=10, codec="mpeg4", rotation=0, options=None) -> Path:
+    """Encode RGB `images`; `times` (seconds) makes the frame rate variable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 4_000_000
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for index, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = index if times is None else round(times[index] * 1000)
+            frame.time_base = Fraction(1, fps) if times is None else Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def picture(*faces, height=96, width=128, shade=40) -> np.ndarray:
+    """A grey picture with a red square per (centre x, centre y, side)."""
+    image = np.full((height, width, 3), shade, np.uint8)
+    for x, y, side in faces:
+        cv2.rectangle(image, (x - side // 2, y - side // 2), (x + side // 2 - 1, y + side // 2 - 1), (220, 30, 30), -1)
+    return image
+
+
+def face(x, y, side, probability=1.0) -> Face:
+    """A face with its centre at (x, y)."""
+    box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2], float)
+    points = np.array([(-0.2, -0.15), (0.2, -0.15), (0, 0), (-0.15, 0.25), (0.15, 0.25)]) * side + (x, y)
+    return Face(box, points, probability)
+
+
+class SquareDetector:
+    """Finds the red squares, largest first. Dull red (as `picture` never draws) is an improbable face."""
+
+    def detect(self, images):
+        return [self._detect(image.astype(int)) for image in images]
+
+    def _detect(self, image):
+        red = image[..., 0] - image[..., 1]
+        count, _, stats, centres = cv2.connectedComponentsWithStats((red > 40).astype(np.uint8))
+        faces = []
+        for index in range(1, count):
+            side = int(stats[index, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max())
+            if side >= 8:
+                x, y = centres[index] + 0.5
+                dull = red[round(y), round(x)] < 120
+                faces.append(face(x, y, side, 0.75 if dull else 0.99))
+        return sorted(faces, key=lambda each: -each.side)
+
+
+class SlowSquareDetector(SquareDetector):
+    """Takes its time, so that a run can be killed in the middle."""
+
+    def detect(self, images):
+        time.sleep(0.15)
+        return super().detect(images)
+
+
+def draw_corpus(root: Path, videos=6) -> Path:
+    """A celebdf-like folder corpus: `videos` good videos of 2 s in two classes, and images."""
+    for number in range(videos):
+        images = [picture((40 + 2 * i, 50, 30), shade=30 + 5 * number) for i in range(21)]
+        write_video(root / ("real", "fake")[number % 2] / f"video{number}.mp4", images)
+    for number in range(3):
+        cv2.imwrite(str(root / "real" / f"shots_{number}.png"), picture((60, 40, 36 + number))[..., ::-1])
+    return root

@@ -1,0 +1,273 @@
+"""Whole runs: the same bytes whatever happens on the way, and a reason for everything left out."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from drawn import SquareDetector, draw_corpus, picture, write_video
+
+from deepfake_ms.datasets import find_sources
+from deepfake_ms.errors import UserError
+from deepfake_ms.manifest import LANDMARK_COLUMNS, read_manifest
+from deepfake_ms.preprocessing.prepare import find_prepared, fingerprint_corpus, prepare_corpus
+from deepfake_ms.preprocessing.recipe import PrepareRecipe
+
+RECIPE = PrepareRecipe(fps=2, crop_size=32)
+
+
+def prepare(root, prepared_root, workers=0, recipe=RECIPE, data_name="demo", detector=SquareDetector, **options):
+    sources = find_sources("folder", root)
+    return prepare_corpus(sources, root, data_name, recipe, prepared_root, workers, make_detector=detector, **options)
+
+
+def contents(folder):
+    """Digest of every file."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def report_of(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return draw_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def prepared(corpus, tmp_path_factory):
+    return prepare(corpus, tmp_path_factory.mktemp("prepared"))
+
+
+def test_manifest_rows_crops_and_description(corpus, prepared):
+    manifest = read_manifest(prepared)
+    assert len(manifest) == 6 * 5 + 3
+    assert manifest.sample_id.is_unique
+    assert manifest.groupby("label").video_id.nunique().to_dict() == {"fake": 3, "real": 4}
+    video = manifest[manifest.video_id == "real/video0"].sort_values("frame_index")
+    assert video.frame_index.tolist() == [0, 5, 10, 15, 20]
+    assert np.allclose(video.time_s, [0, 0.5, 1, 1.5, 2])
+    assert np.allclose(video.box_left, 25 + 2 * video.frame_index, atol=2)
+    assert np.allclose(video[LANDMARK_COLUMNS[4:6]], 15.5, atol=1.5)  # the nose, mid-crop
+    images = manifest[manifest.video_id == "real/shots"]
+    assert sorted(images.source) == [f"real/shots_{number}.png" for number in range(3)]
+    assert images.time_s.eq(0).all()
+    for row in manifest.itertuples():
+        content = (prepared / row.crop).read_bytes()
+        assert row.crop == f"crops/{row.video_id}/{row.frame_index:06d}.png"
+        assert hashlib.sha256(content).hexdigest() == row.sha256
+        crop = cv2.imread(str(prepared / row.crop))[..., ::-1]
+        assert crop.shape == (32, 32, 3)
+        assert crop[16, 16, 0] > 150 > 100 > crop[16, 16, 2]  # red, so the channels are in RGB order
+    description = json.loads((prepared / "prepared.json").read_text())
+    assert prepared.name == f"demo-{description['fingerprint']}"
+    assert description["complete"]
+    assert description["recipe"] == RECIPE.as_dict()
+    assert description["root"] == str(corpus.resolve())
+    assert description["counts"] == {"sources": 9, "videos": 7, "faces": 33}
+    assert not description["synthetic"]
+    assert {"av", "torch", "facenet-pytorch", "deepfake_ms"} <= set(description["versions"])
+
+
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_the_number_of_workers_changes_nothing(corpus, prepared, tmp_path, workers):
+    seen = []
+    folder = prepare(corpus, tmp_path, workers, progress=lambda done, total: seen.append((done, total)))
+    assert contents(folder) == contents(prepared)
+    assert seen == [(done, 7) for done in range(8)]
+
+
+def test_a_finished_run_is_not_run_again(corpus, prepared):
+    def never():
+        raise AssertionError("built a detector for a finished corpus")
+
+    before = (prepared / "manifest.parquet").stat().st_mtime_ns
+    assert prepare(corpus, prepared.parent, detector=never) == prepared
+    assert (prepared / "manifest.parquet").stat().st_mtime_ns == before
+
+
+RUN_SLOWLY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from drawn import SlowSquareDetector
+from test_prepare import prepare
+if __name__ == "__main__":
+    prepare(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), detector=SlowSquareDetector)
+"""
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_killed_run_continues_to_the_same_bytes(corpus, prepared, tmp_path, workers):
+    command = [sys.executable, "-c", RUN_SLOWLY, str(Path(__file__).parent), str(corpus), str(tmp_path), str(workers)]
+    process = subprocess.Popen(command, start_new_session=True)
+    folder = tmp_path / prepared.name
+    deadline = time.monotonic() + 90
+    while not (records := list(folder.glob("records/*/*.json"))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert 1 <= len(records) < 7
+    with pytest.raises(UserError, match=r"python -m deepfake_ms\.prepare data=demo"):
+        find_prepared(tmp_path, "demo", corpus, RECIPE)
+    assert_all_exit(process.pid)
+    done_before = {path: path.stat().st_mtime_ns for path in folder.glob("records/*/*.json")}
+    (folder / "crops" / ".000000.png.1.part").write_bytes(b"what a kill in the middle of a write leaves")
+    assert prepare(corpus, tmp_path) == folder
+    assert {path: path.stat().st_mtime_ns for path in done_before} == done_before
+    assert contents(folder) == contents(prepared)
+
+
+def assert_all_exit(session):
+    """The workers of a killed run go by themselves."""
+    deadline = time.monotonic() + 20
+    while alive_in(session) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = alive_in(session)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+def alive_in(session):
+    alive = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == session and state != "Z":
+            alive.append(int(stat.parent.name))
+    return alive
+
+
+def test_unreadable_files_are_quarantined_and_the_rest_is_prepared(tmp_path):
+    root = draw_corpus(tmp_path / "corpus", videos=2)
+    (root / "real" / "empty.mp4").touch()
+    (root / "real" / "shots_1.png").write_bytes(b"<html>gone</html>")
+    noise = [np.random.default_rng(i).integers(0, 255, (96, 128, 3), np.uint8) for i in range(60)]
+    cut = write_video(
+        root / "fake" / "cut.mp4", [picture((60, 40, 30))] * 30 + noise, options={"movflags": "faststart"}
+    )
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
+    folder = prepare(root, tmp_path / "prepared")
+    report = report_of(folder)
+    assert [entry["source"] for entry in report["quarantined"]] == [
+        "fake/cut.mp4",
+        "real/empty.mp4",
+        "real/shots_1.png",
+    ]
+    assert report["quarantined"][1]["reason"] == "zero bytes"
+    real = report["classes"]["real"]
+    assert (real["videos_found"], real["videos_read"], real["videos_quarantined"]) == (3, 2, 1)
+    assert report["classes"]["fake"]["videos_quarantined"] == 1
+    manifest = read_manifest(folder)
+    assert sorted(manifest.video_id.unique()) == ["fake/video1", "real/shots", "real/video0"]
+    # The cut video's readable frames do show a face, but none of it stays.
+    assert not (folder / "crops" / "fake" / "cut").exists()
+    assert not list(folder.rglob("*.part"))
+
+
+def test_dropped_frames_and_several_faces_are_counted(tmp_path):
+    dull = picture()
+    cv2.rectangle(dull, (40, 30), (69, 59), (105, 30, 30), -1)
+    images = [picture((40, 40, 36), (100, 40, 20)), picture((100, 40, 20), (44, 40, 34)), picture(), dull]
+    (tmp_path / "corpus").mkdir()
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / "corpus" / f"a_{number}.png"), image[..., ::-1])
+    folder = prepare(tmp_path / "corpus", tmp_path / "prepared")
+    counts = report_of(folder)["classes"]["unlabelled"]
+    assert (counts["frames_read"], counts["faces_kept"], counts["several_faces"]) == (4, 2, 2)
+    assert (counts["dropped_no_face"], counts["dropped_low_probability"]) == (1, 1)
+    # One face per frame: the same person in both.
+    assert np.allclose(read_manifest(folder).box_left, [22, 27], atol=1)
+
+
+def test_a_corpus_without_faces_or_readable_files_is_refused(tmp_path):
+    write_video(tmp_path / "blank" / "a.mp4", [picture()] * 12)
+    with pytest.raises(UserError, match="No face was found"):
+        prepare(tmp_path / "blank", tmp_path / "prepared")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.mp4").touch()
+    with pytest.raises(UserError, match=r"a\.mp4 \(zero bytes\)"):
+        prepare(tmp_path / "broken", tmp_path / "prepared")
+
+
+class Dying:
+    def detect(self, images):
+        os._exit(9)
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_reported(corpus, tmp_path):
+    with pytest.raises(UserError, match="fewer workers"):
+        prepare(corpus, tmp_path, workers=1, detector=Dying)
+
+
+def test_the_fingerprint_covers_recipe_content_and_labels(corpus):
+    sources = find_sources("folder", corpus)
+    known = {fingerprint_corpus(sources, RECIPE)}
+    assert known == {fingerprint_corpus(sources[::-1], PrepareRecipe(fps=2.0, crop_size=32))}
+    for other in (
+        fingerprint_corpus(sources, replace(RECIPE, margin=0.4)),
+        fingerprint_corpus(sources[1:], RECIPE),
+        fingerprint_corpus([replace(sources[0], label="real"), *sources[1:]], RECIPE),
+        fingerprint_corpus([replace(sources[0], path=sources[1].path), *sources[1:]], RECIPE),
+    ):
+        assert other not in known
+        known.add(other)
+
+
+def test_find_prepared_tells_corpora_and_recipes_apart(tmp_path):
+    root = draw_corpus(tmp_path / "corpus", videos=2)
+    (root / "corpus.json").write_text('{"synthetic": true}')
+    first = prepare(root, tmp_path / "prepared")
+    assert json.loads((first / "prepared.json").read_text())["synthetic"] is True
+    assert find_prepared(tmp_path / "prepared", "demo", root, RECIPE) == first
+    for name, where, recipe in (
+        ("dem", root, RECIPE),
+        ("demo", tmp_path, RECIPE),
+        ("demo", root, replace(RECIPE, fps=1)),
+    ):
+        with pytest.raises(UserError, match=f"prepare data={name}"):
+            find_prepared(tmp_path / "prepared", name, where, recipe)
+    with pytest.raises(UserError, match="prepare data=demo"):
+        find_prepared(tmp_path / "nowhere", "demo", root, RECIPE)
+
+    added = write_video(root / "real" / "more.mp4", [picture((60, 40, 30))] * 12)
+    second = prepare(root, tmp_path / "prepared")
+    assert second != first
+    assert find_prepared(tmp_path / "prepared", "demo", root, RECIPE) == second
+    added.unlink()
+    assert prepare(root, tmp_path / "prepared") == first
+    assert find_prepared(tmp_path / "prepared", "demo", root, RECIPE) == first
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"fps": 0}, {"crop_size": 0}, {"margin": -0.1}, {"min_probability": 1.1}, {"fps": float("nan")}]
+)
+def test_wrong_recipes_are_refused(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        PrepareRecipe(**wrong)
+
+
+@pytest.mark.slow
+def test_faces_are_found_in_real_videos(shared, tmp_path):
+    root = shared / "real-samples" / "videos"
+    folder = prepare_corpus(find_sources("folder", root), root, "samples", PrepareRecipe(), tmp_path)
+    counts = report_of(folder)["classes"]["unlabelled"]
+    assert counts["videos_read"] == 5
+    assert counts["faces_kept"] >= 0.95 * counts["frames_read"]

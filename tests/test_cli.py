@@ -1,0 +1,117 @@
+"""The entry points as a Hydra user meets them."""
+
+import os
+import subprocess
+import sys
+
+import hydra
+import pytest
+
+from deepfake_ms.assembly import (
+    build_curriculum,
+    build_recipe,
+    build_split_policy,
+    build_trainer_settings,
+    deciding_config,
+)
+from deepfake_ms.cli import CONFIG_FOLDER
+from deepfake_ms.data.augmentation import build_augmentation
+from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.errors import UserError
+from deepfake_ms.run_folder import config_hash
+
+GROUPS = ("data", "split", "model", "augmentation", "loss", "curriculum", "recipe", "trainer", "logger", "experiment")
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
+
+
+def compose(*overrides: str, name: str = "train"):
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return hydra.compose(name, overrides=list(overrides))
+
+
+def call(module: str, *arguments: str, cwd) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    command = [sys.executable, "-m", f"deepfake_ms.{module}", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_makes_valid_settings(group, choice):
+    cfg = compose(f"{group}={choice}", "data.root=somewhere")
+    build_recipe(cfg)
+    build_curriculum(cfg)
+    build_split_policy(cfg)
+    build_trainer_settings(cfg.trainer)
+    build_augmentation(cfg.augmentation.name)
+    EyeMask(**cfg.eye_mask)
+    assert cfg.name in cfg.run_folder
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_says_what_it_is(group, choice):
+    assert (CONFIG_FOLDER / group / f"{choice}.yaml").read_text().startswith("# ")
+
+
+def test_the_best_row_is_what_the_paper_says():
+    cfg = compose("experiment=table2_wl_rf_mep", "model=genconvit_ed")
+    assert cfg.loss.class_weights == {"real": 1.0, "fake": 1.85}
+    assert cfg.augmentation.name == "random_flips"
+    stages = build_curriculum(cfg).stages
+    assert [(stage.faces, stage.epochs) for stage in stages] == [("masked_eyes", 20), ("cropped", 15), ("masked_eyes", 15)]
+    assert cfg.recipe.optimizer == {"name": "SGD", "lr": 1e-4, "momentum": 0.9, "weight_decay": 0.05}
+
+
+def test_what_decides_about_numbers_is_hashed_and_nothing_else():
+    base = config_hash(deciding_config(compose(), "abc"))
+    same = ("trainer.devices=2", "runs_root=elsewhere", "logger=wandb", "trainer.num_workers=3", "data.root=moved")
+    for override in same:
+        assert config_hash(deciding_config(compose(override), "abc")) == base, override
+    others = ("seed=1", "loss=weighted", "recipe.epochs=3", "split=video", "eye_mask.width=1.0", "trainer.precision=bf16-mixed")
+    hashes = {config_hash(deciding_config(compose(override), "abc")) for override in others}
+    assert len(hashes | {base, config_hash(deciding_config(compose(), "def"))}) == len(others) + 2
+
+
+def test_help_and_job_config(tmp_path):
+    shown = call("train", "--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "experiment: table2_wl_rf_mep" in " ".join(shown.stdout.split())
+    job = call("train", "--cfg", "job", "loss=weighted", "augmentation=none", "model=genconvit_ed", cwd=tmp_path)
+    assert job.returncode == 0
+    assert "fake: 1.85" in job.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_typo_is_an_error_that_names_the_nearest_key(tmp_path):
+    inside = call("train", "recipe.epoch=3", cwd=tmp_path)
+    assert inside.returncode == 1
+    assert "no key 'recipe.epoch'; the nearest is 'recipe.epochs'" in inside.stderr
+    group = call("train", "los=weighted", "seed=3", cwd=tmp_path)
+    assert group.returncode == 1
+    assert "no key 'los'; the nearest is 'loss'" in group.stderr
+    choice = call("train", "loss=wieghted", cwd=tmp_path)
+    assert choice.returncode == 1
+    assert "weighted" in choice.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("prepare", "data=folder"), "data.root is not set"),
+        (("prepare", "data=folder", "data.root=nowhere"), "nowhere does not exist"),
+        (("train", "data=folder", "data.root=nowhere"), "run `python -m deepfake_ms.prepare"),
+        (("evaluate", "run=nowhere"), "run.json is missing"),
+        (("evaluate",), "run is not set"),
+        (("explain", "what=nonsense"), "choose masks"),
+    ],
+)
+def test_mistakes_come_back_as_one_sentence(tmp_path, arguments, sentence):
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_device_cannot_be_two():
+    with pytest.raises(UserError, match=r"trainer\.strategy=ddp"):
+        build_trainer_settings(compose("trainer.devices=2").trainer)
