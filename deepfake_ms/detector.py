@@ -31,7 +31,7 @@ class Detector(L.LightningModule):
 
     def __init__(self, model: dict, class_weights: dict, optimizer: dict, schedule: dict):
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # the run's own record is what is logged
         self.model = build_model(**model)
         self.loss = weighted_cross_entropy(class_weights)
         self.validation_metrics = detection_metrics("validation/")

@@ -63,6 +63,11 @@ class CurriculumWandbLogger(WandbLogger):
         self.log_metrics({"stage": number}, step=0)
         self.log_hyperparams({"stages": {name: {"number": number, "first_step": first_step}}})
 
+    @rank_zero_only
+    def finish(self) -> None:
+        """Close the run, so that all of it is on disk."""
+        self.experiment.finish()
+
 
 def wandb_logger(run: Path, settings: DictConfig, config: dict) -> CurriculumWandbLogger:
     """A logger whose run id is on disk before the first step, so that a killed and resumed run stays one run.

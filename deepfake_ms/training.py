@@ -136,4 +136,6 @@ def run_curriculum(
             trainer.fit(detector, datamodule=make_data(stage), ckpt_path=chain.resume_point(), weights_only=True)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None
+    if logger:
+        logger.finish()
     return read_chain(run)

@@ -1,10 +1,13 @@
 """Fixtures that several tests share."""
 
+import importlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 torch.set_num_threads(1)
@@ -17,3 +20,24 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the workplace's shared folder")
     return folder
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Calls an entry point as the command line would, in the test's own folder."""
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(module: str, *arguments: str) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error."""
+        monkeypatch.setattr(sys, "argv", [f"deepfake_ms/{module}.py", *arguments])
+        monkeypatch.setenv("COLUMNS", "300")
+        try:
+            importlib.import_module(f"deepfake_ms.{module}").main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+        GlobalHydra.instance().clear()
+        return (status, *capsys.readouterr())
+
+    return run

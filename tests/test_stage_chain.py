@@ -1,5 +1,6 @@
 """The chain of stages: weights really carried, killed anywhere and resumed bit for bit, on one process and on two."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -98,7 +99,7 @@ def test_a_stage_starts_from_the_weights_before_it_and_a_fresh_optimizer(prepare
         carried.append(weights_of(run)[-1])
     moved = [
         any(not torch.equal(before[name], after[name]) for name in before)
-        for before, after in zip(carried, carried[1:], strict=False)
+        for before, after in itertools.pairwise(carried)
     ]
     assert moved == [True, True]
 
