@@ -68,7 +68,7 @@ class Detector(L.LightningModule):
         self.log("validation/loss", loss, sync_dist=True, batch_size=len(batch["label"]))
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.validation_metrics.compute())
+        self.log_dict(self.validation_metrics.compute(), sync_dist=True)  # the same on all ranks already
         self.validation_metrics.reset()
 
     def test_step(self, batch: dict, batch_index: int) -> None:

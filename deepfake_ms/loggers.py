@@ -30,6 +30,7 @@ class MetricsTable(Callback):
         self.path, self.stage, self.faces, self.first_step = run / METRICS_NAME, stage, faces, first_step
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        values = trainer.callback_metrics  # on all ranks: reading them gathers them
         if not trainer.is_global_zero:
             return
         row = {
@@ -38,7 +39,7 @@ class MetricsTable(Callback):
             "epoch": trainer.current_epoch + 1,
             "step": self.first_step + trainer.global_step,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            **{name: float(value) for name, value in sorted(trainer.callback_metrics.items())},
+            **{name: float(value) for name, value in sorted(values.items())},
         }
         rows = pd.DataFrame([row])
         if self.path.is_file():

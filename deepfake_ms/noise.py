@@ -7,6 +7,7 @@ HARMLESS = (
     ".*treespec, LeafSpec.*",  # lightning with a newer torch
     ".*non-tuple sequence for multidimensional indexing.*",  # timm, when it resizes a Swin's position tables
     ".*does not have many workers.*",  # as many as the configuration says
+    ".*broadcast_buffers. is deprecated.*",  # its successor is not in all the torch versions we allow
     ".*exists and is not empty.*",  # a resumed stage
     ".*number of training batches.*smaller than the logging interval.*",
     ".*ShiftScaleRotate.*",

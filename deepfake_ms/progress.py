@@ -47,9 +47,9 @@ class CurriculumProgress(Callback):
             self.bar.update(self.task, advance=1, description=epoch)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        values = trainer.callback_metrics  # on all ranks: reading them gathers them
         if not trainer.is_global_zero:
             return
-        values = trainer.callback_metrics
         done = trainer.current_epoch + 1
         left = (time.monotonic() - self.started) / (done - self.first_epoch) * self._epochs_left(done)
         self.console.print(
