@@ -34,7 +34,8 @@ def build_curriculum(config: DictConfig) -> Curriculum:
     """The stages of the run, with the recipe's epochs dealt out over them."""
     settings = OmegaConf.to_container(config.curriculum)
     settings.pop("name")
-    return Curriculum.from_shares(**settings, epochs=config.recipe.epochs)
+    recipe = config.recipe
+    return Curriculum.from_shares(**settings, epochs=recipe.epochs, monitor=recipe.monitor, mode=recipe.mode)
 
 
 def build_split_policy(config: DictConfig) -> SplitPolicy:

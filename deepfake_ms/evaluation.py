@@ -106,7 +106,7 @@ def evaluate_run(
 def protocol(config: DictConfig, side: str, checkpoint: str) -> str:
     """One line that says how the scores came about."""
     fractions = ":".join(f"{fraction * 10:g}" for fraction in config.split.fractions)
-    chosen = f"{config.curriculum.carry} checkpoint by {config.curriculum.monitor}"
+    chosen = f"{config.curriculum.carry} checkpoint by {config.recipe.monitor}"
     return (
         f"{side} side of split {config.split.policy} {fractions} (split seed {config.split.seed}), "
         f"{chosen if checkpoint == 'handoff' else 'last epoch'}, threshold .5, unmasked faces"
