@@ -98,7 +98,8 @@ class Detector(L.LightningModule):
             return {"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, **arguments), "interval": "epoch"}
         if name == "OneCycleLR":
             # Counted here: trainer.estimated_stepping_batches sets the data up too early for a resume inside an epoch.
-            steps = self.trainer.max_epochs * len(self.trainer.datamodule.train_dataloader())
+            steps = max(3, self.trainer.max_epochs * len(self.trainer.datamodule.train_dataloader()))
+            arguments["pct_start"] = min(1.0, max(arguments["pct_start"], 2 / steps))  # torch needs a step to each side
             peak = optimizer.param_groups[0]["lr"]
             one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=steps, **arguments)
             return {"scheduler": one_cycle, "interval": "step"}

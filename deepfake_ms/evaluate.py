@@ -19,6 +19,7 @@ def main(cfg: DictConfig) -> None:
         run,
         build_trainer_settings(cfg.trainer),
         cfg.trainer.num_workers,
+        console,
         checkpoint=cfg.checkpoint,
         side=cfg.side,
         prepared=Path(cfg.prepared) if cfg.prepared else None,

@@ -34,6 +34,7 @@ def evaluate_run(
     run: Path,
     settings: TrainerSettings,
     num_workers: int,
+    console: Console,
     checkpoint: str = "handoff",
     side: str = "test",
     prepared: Path | None = None,
@@ -47,6 +48,7 @@ def evaluate_run(
         run: a run's folder with a finished chain.
         settings: hardware; the precision is the run's own.
         num_workers: loader processes per device.
+        console: told when the scores on disk are still right.
         checkpoint: what the last stage hands over, or its ``last`` epoch.
         side: ``test`` or ``validation``.
         prepared: the faces, if they have moved since the training.
@@ -66,6 +68,7 @@ def evaluate_run(
     path, expected = _checkpoint_file(run, build_curriculum(config), checkpoint)
     output = run / "evaluation" / f"{side}_{checkpoint}"
     if (found := _finished(output, path)) is not None:
+        console.print(f"{output}: this checkpoint is scored already.")
         return found
 
     prepared = prepared or Path(record["prepared"])

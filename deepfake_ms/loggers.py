@@ -19,6 +19,8 @@ WANDB_ID_NAME = "wandb_id.txt"
 class MetricsTable(Callback):
     """One row per epoch in the run's `metrics.csv`; a resumed stage writes its epochs again, never twice.
 
+    The `train/loss` of the epoch in which a run was resumed is the mean over the batches since then.
+
     Args:
         run: the run's folder.
         stage: name of the current stage.

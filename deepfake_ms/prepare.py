@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
         with counting("drawing the miniature corpus", "videos", console) as progress:
             draw_corpus(MiniatureRecipe(**OmegaConf.to_container(cfg.data.draw)), root, cfg.workers, progress)
     sources = find_sources(cfg.data.layout, root)
-    with counting("finding faces", "files", console) as progress:
+    with counting("finding faces", "videos", console) as progress:
         prepared = prepare_corpus(
             sources, root, cfg.data.name, build_recipe(cfg), Path(cfg.prepared_root), cfg.workers, progress
         )

@@ -78,7 +78,10 @@ class CurriculumProgress(Callback):
 
 @contextmanager
 def counting(what: str, unit: str, console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A live bar for work that reports (done, total); without a terminal, a line every quarter of the way."""
+    """A live bar for work that reports (done, total); without a terminal, a line every quarter of the way.
+
+    Work that reports all of it as done at the start is said to be done already.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
@@ -86,9 +89,12 @@ def counting(what: str, unit: str, console: Console) -> Iterator[Callable[[int, 
 
         def report(done: int, total: int) -> None:
             nonlocal quarter
+            if quarter < 0 and done == total:
+                console.print(f"{what}: all {total} {unit} are done already", highlight=False)
+                return
             bar.update(task, completed=done, total=total)
-            if not console.is_terminal and total and done * 4 // total > quarter:
-                quarter = done * 4 // total
+            before, quarter = quarter, max(quarter, done * 4 // total)
+            if not console.is_terminal and quarter > before:
                 console.print(f"{what}: {done} of {total} {unit}", highlight=False)
 
         yield report

@@ -76,7 +76,7 @@ def main(cfg: DictConfig) -> None:
         logger=wandb_logger(run, cfg.logger, record["config"]) if cfg.logger.wandb else None,
     )
     if cfg.evaluate:
-        scores = evaluate_run(run, settings, workers)
+        scores = evaluate_run(run, settings, workers, console)
         if scores:
             print_scores(scores, run, console)
     console.print(f"Run folder: {run}")

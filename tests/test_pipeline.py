@@ -21,6 +21,20 @@ from deepfake_ms.preprocessing.prepare import prepare_corpus
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
 
 RUN = Path("runs/miniature/genconvit_ed_small/table2_wl_rf_mep/seed_0")
+CORPUS = {
+    "identities": 12,
+    "videos_per_identity": 1,
+    "youtube_people": 3,
+    "fakes": 15,
+    "seconds": 2,
+    "fps": 1,
+    "artefacts": {"eyes": 0.0, "seam": 1.0, "mouth": 0.0, "resample": 0.0},
+}
+DRAW = [
+    *(f"++data.draw.{name}={value}" for name, value in CORPUS.items() if name != "artefacts"),
+    *(f"data.draw.artefacts.{name}={strength}" for name, strength in CORPUS["artefacts"].items()),
+    "workers=1",
+]
 TRAIN = ("experiment=table2_wl_rf_mep", "recipe.epochs=3", "recipe.batch_size=4", "model.input_size=64")
 
 
@@ -28,9 +42,7 @@ TRAIN = ("experiment=table2_wl_rf_mep", "recipe.epochs=3", "recipe.batch_size=4"
 def workshop(tmp_path_factory) -> Path:
     """A folder with the drawn corpus, prepared."""
     folder = tmp_path_factory.mktemp("workshop")
-    recipe = MiniatureRecipe(
-        identities=12, videos_per_identity=1, youtube_people=3, fakes=15, seconds=2, fps=1, artefacts={"seam": 1.0}
-    )
+    recipe = MiniatureRecipe(**CORPUS)
     root = draw_corpus(recipe, folder / "corpora" / "miniature", workers=1)
     prepare_corpus(find_sources("celebdf", root), root, "miniature", PrepareRecipe(), folder / "prepared")
     return folder
@@ -82,7 +94,12 @@ def test_called_again_it_says_what_is_finished_and_repeats_the_scores(trained, c
     assert status == 0
     assert "3 of 3 stages are finished and kept" in again
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.ckpt")} == before
+    assert "this checkpoint is scored already" in again
     assert again.splitlines()[-8:] == printed.splitlines()[-8:]
+    status, prepared, _ = call("prepare", *DRAW)
+    assert status == 0
+    assert "drawing the miniature corpus: all 30 videos are done already" in prepared
+    assert "finding faces: all 30 videos are done already" in prepared
 
 
 def test_another_configuration_does_not_overwrite_a_run(trained, call, here):

@@ -79,6 +79,8 @@ def prepare_corpus(
     if (complete := _read_complete(folder / PREPARED_NAME)) is not None:
         # Written anew because the file's time tells `find_prepared` the last prepare, and the corpus may have moved.
         write_json(folder / PREPARED_NAME, complete | {"root": description["root"]})
+        if progress is not None:
+            progress(complete["counts"]["videos"], complete["counts"]["videos"])
         return folder
     write_json(folder / PREPARED_NAME, description | {"complete": False})
 

@@ -27,6 +27,7 @@ def build(manifest, prepared):
         module = FaceDataModule(prepared, split_manifest(manifest, SplitPolicy("video")), **settings)
         module.trainer = trainer
         module.setup("fit")
+        module.setup("test")
         return module
 
     return build

@@ -62,6 +62,8 @@ def draw_corpus(recipe: MiniatureRecipe, root: Path, workers: int, progress: Pro
         videos = plan_corpus(recipe)
         missing = [video for video in videos if not (root / video.name).is_file()]
         if not missing and (root / CORPUS_NAME).is_file():
+            if progress:
+                progress(len(videos), len(videos))
             return root
         _write_text(root / UNFINISHED_NAME, description)
         _write_text(root / TEST_LIST_NAME, _test_list(videos))
