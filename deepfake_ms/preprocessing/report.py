@@ -60,3 +60,4 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
         console.print(f"Quarantined and left out: {len(report['quarantined'])} files")
         for entry in report["quarantined"]:
             console.print(f"  {entry['source']}: {entry['reason']}", markup=False)
+        console.print("To use them, fetch them from their source again and run the same command; else go on without.")
