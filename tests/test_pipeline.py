@@ -85,6 +85,7 @@ def test_one_command_trains_and_scores(trained):
     for said in ("SYNTHETIC", "identity", scores["data"]["fingerprint"], scores["scored_by"], "1 seed", "stage 3/3"):
         assert said in printed
     assert f"{scores['metrics']['video']['auroc']:.4f}" in printed
+    assert not list(run.parents[4].glob("*.log"))  # Hydra leaves nothing of its own
 
 
 def test_called_again_it_says_what_is_finished_and_repeats_the_scores(trained, call, here):
