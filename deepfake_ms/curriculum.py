@@ -1,11 +1,11 @@
 """The curriculum (MEP, paper section 3.4): which faces a detector is trained on, in which order and how long."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from deepfake_ms.data.dataset import FACES
 from deepfake_ms.errors import UserError
 
-FACES = ("cropped", "masked_eyes")
 CARRY = ("best", "last")
 
 
@@ -72,7 +72,3 @@ class Curriculum:
             for number, stage in enumerate(stages, start=1)
         )
         return cls(dealt, carry, monitor, mode)
-
-    def to_dict(self) -> dict:
-        """Plain containers, for the run's record."""
-        return asdict(self)

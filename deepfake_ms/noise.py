@@ -10,7 +10,6 @@ HARMLESS = (
     ".*broadcast_buffers. is deprecated.*",  # its successor is not in all the torch versions we allow
     ".*exists and is not empty.*",  # a resumed stage
     ".*number of training batches.*smaller than the logging interval.*",
-    ".*ShiftScaleRotate.*",
 )
 
 
