@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
         ("label", pa.string()),  # real | fake | unlabelled
         ("method", pa.string()),  # how the fake was made; "real" for real ones
         ("identities", pa.list_(pa.string())),  # who is in it: one for a real video, target and donor for a fake
-        ("official_test", pa.bool_()),  # in the corpus's own test list
+        ("official_side", pa.string()),  # train | validation | test in the corpus's own lists; null if not listed
         ("frame_index", pa.int32()),  # position among all the frames of the video
         ("time_s", pa.float64()),  # presentation time; 0 for a still image
         *[(name, pa.float32()) for name in BOX_COLUMNS],  # detected box, in pixels of the frame
@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("probability", pa.float32()),  # the detector's confidence, 0..1
         ("crop", pa.string()),  # lossless image, relative to the manifest's folder
         ("sha256", pa.string()),  # of the crop file
+        ("perceptual_hash", pa.string()),  # hexadecimal; near-duplicate crops differ in few bits
     ]
 )
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from deepfake_ms.assembly import build_recipe
 from deepfake_ms.cli import entry_point
-from deepfake_ms.datasets import find_sources
+from deepfake_ms.datasets import find_corpus
 from deepfake_ms.datasets.miniature import MiniatureRecipe, draw_corpus
 from deepfake_ms.preprocessing.prepare import prepare_corpus, read_report
 from deepfake_ms.preprocessing.report import print_report
@@ -21,10 +21,10 @@ def main(cfg: DictConfig) -> None:
     if cfg.data.draw is not None:
         with counting("drawing the miniature corpus", "videos", console) as progress:
             draw_corpus(MiniatureRecipe(**OmegaConf.to_container(cfg.data.draw)), root, cfg.workers, progress)
-    sources = find_sources(cfg.data.layout, root)
+    corpus = find_corpus(cfg.data.layout, root, cfg.data.options)
     with counting("finding faces", "videos", console) as progress:
         prepared = prepare_corpus(
-            sources, root, cfg.data.name, build_recipe(cfg), Path(cfg.prepared_root), cfg.workers, progress
+            corpus, cfg.data.name, build_recipe(cfg), Path(cfg.prepared_root), cfg.workers, progress
         )
     print_report(read_report(prepared), console)
     console.print(f"Prepared faces: {prepared}")

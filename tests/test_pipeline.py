@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
-from deepfake_ms.datasets import find_sources
+from deepfake_ms.datasets import find_corpus
 from deepfake_ms.datasets.miniature import MiniatureRecipe, draw_corpus
 from deepfake_ms.manifest import read_manifest
 from deepfake_ms.preprocessing.prepare import prepare_corpus
@@ -44,7 +44,7 @@ def workshop(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
     recipe = MiniatureRecipe(**CORPUS)
     root = draw_corpus(recipe, folder / "corpora" / "miniature", workers=1)
-    prepare_corpus(find_sources("celebdf", root), root, "miniature", PrepareRecipe(), folder / "prepared")
+    prepare_corpus(find_corpus("celebdf", root), "miniature", PrepareRecipe(), folder / "prepared")
     return folder
 
 

@@ -82,7 +82,6 @@ def write_faces(folder: Path) -> Path:
                 "label": ("real", "fake")[fake],
                 "method": ("real", "noise")[fake],
                 "identities": [],
-                "official_test": False,
                 "frame_index": number,
                 "time_s": 0.0,
                 "left_eye_x": 10.0,

@@ -246,7 +246,7 @@ def _best_deal(
 
 def _official(videos: pd.DataFrame, fractions: tuple[float, ...], generator: np.random.Generator) -> pd.Series:
     """The corpus's test list, and training and validation from the rest by identity."""
-    listed = videos["official_test"]
+    listed = videos["official_side"] == "test"
     if not listed.any():
         raise UserError("split official: no video is in the corpus's test list; choose another split policy.")
     if listed.all():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepfake_ms.datasets.source import Source, require_folder
+from deepfake_ms.datasets.source import Corpus, Source, require_folder
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 
@@ -43,8 +43,8 @@ _CLASS_FOLDERS = {
 _LIST_LABELS = {"1": _REAL, "0": _FAKE}
 
 
-def find_sources(root: Path) -> list[Source]:
-    """The videos of a Celeb-DF-v2 tree. A listed test video that is not on disk is passed over.
+def find_corpus(root: Path) -> Corpus:
+    """The videos of a Celeb-DF-v2 tree.
 
     Raises:
         UserError: the root, a class folder or the test list is missing or empty, a video's name does not give its
@@ -52,7 +52,8 @@ def find_sources(root: Path) -> list[Source]:
     """
     require_folder(root, EXPECTED_TREE)
     listed = _read_test_list(root)
-    return [source for name in _CLASS_FOLDERS for source in _sources_of_class(root, name, listed)]
+    sources = [source for name in _CLASS_FOLDERS for source in _sources_of_class(root, name, listed)]
+    return Corpus(root, tuple(sources), tuple(sorted(listed - {source.name for source in sources})))
 
 
 def _sources_of_class(root: Path, folder_name: str, listed: set[str]) -> list[Source]:
@@ -76,7 +77,7 @@ def _sources_of_class(root: Path, folder_name: str, listed: set[str]) -> list[So
                 label=kind.label,
                 method=kind.method,
                 identities=kind.identities(match),
-                official_test=name in listed,
+                official_side="test" if name in listed else None,
                 media="video",
             )
         )

@@ -4,7 +4,7 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from deepfake_ms.datasets.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, require_folder
+from deepfake_ms.datasets.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Corpus, Source, require_folder
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, UNLABELLED
 
@@ -17,7 +17,7 @@ or the same files without class folders, which can be prepared and scored but no
 _NUMBERED_IMAGE = re.compile(r"(.+)_(\d{1,9})")
 
 
-def find_sources(root: Path) -> list[Source]:
+def find_corpus(root: Path) -> Corpus:
     """The videos and images under `root`; hidden files and other kinds of file are passed over.
 
     With a class folder at the top (``real`` or ``fake``, in any case), only class folders are searched. An image
@@ -39,7 +39,7 @@ def find_sources(root: Path) -> list[Source]:
     if not sources:
         raise UserError(f"{root} holds no video or image where expected:\n{EXPECTED_TREE}")
     _refuse_shared_ids(sources)
-    return sources
+    return Corpus(root, tuple(sources))
 
 
 def _source(path: Path, root: Path, label: str) -> Source | None:
@@ -59,7 +59,7 @@ def _source(path: Path, root: Path, label: str) -> Source | None:
         label=label,
         method=label,
         identities=(),
-        official_test=False,
+        official_side=None,
         media="video" if suffix in VIDEO_SUFFIXES else "image",
         frame_index=frame_index,
     )

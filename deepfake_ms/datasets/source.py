@@ -1,4 +1,4 @@
-"""One file of a corpus, and what the corpus says about it."""
+"""A corpus: its files, and what it says about them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,26 @@ class Source:
     """How a fake was made, e.g. ``celebdf_swap``; ``real`` for a real one."""
     identities: tuple[str, ...]
     """Who is in it: one for a real video, target and donor for a fake; empty if unknown."""
-    official_test: bool
-    """Whether the corpus's own test list names it."""
+    official_side: str | None
+    """Where the corpus's own lists put it: ``train``, ``validation`` or ``test``; None if they do not name it."""
     media: str
     """``video`` or ``image``."""
     frame_index: int = 0
     """Images only: position in their video, from the file name."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The files of a corpus."""
+
+    root: Path
+    """The top folder (or the table) as the user gave it."""
+    sources: tuple[Source, ...]
+    """All files, sorted by name."""
+    missing: tuple[str, ...] = ()
+    """What the corpus's own lists name but its folders lack, sorted."""
+    synthetic: bool = False
+    """Whether the corpus says of itself (in ``corpus.json``) that it was drawn."""
 
 
 def require_folder(root: Path, expected: str) -> None:

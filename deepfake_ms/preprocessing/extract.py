@@ -15,6 +15,7 @@ from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS
 from deepfake_ms.preprocessing.crops import crop_face, encode_png
 from deepfake_ms.preprocessing.faces import Face, FaceDetector, follow_subject
 from deepfake_ms.preprocessing.frames import Frame, UnreadableMedia, read_frames, read_image
+from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
 
 _FRAMES_AT_ONCE = 8
@@ -114,7 +115,7 @@ def _keep(frame: _ExaminedFrame, subject: Face, folder: Path) -> dict[str, Any]:
         "label": source.label,
         "method": source.method,
         "identities": list(source.identities),
-        "official_test": source.official_test,
+        "official_side": source.official_side,
         "frame_index": frame.index,
         "time_s": frame.time_s,
         **dict(zip(BOX_COLUMNS, subject.box.tolist(), strict=True)),
@@ -122,4 +123,5 @@ def _keep(frame: _ExaminedFrame, subject: Face, folder: Path) -> dict[str, Any]:
         "probability": subject.probability,
         "crop": name,
         "sha256": hashlib.sha256(content).hexdigest(),
+        "perceptual_hash": perceptual_hash(crop),
     }

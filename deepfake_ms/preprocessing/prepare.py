@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import torch
 
-from deepfake_ms.datasets import Source
+from deepfake_ms.datasets import Corpus, Source
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.manifest import MANIFEST_NAME, write_manifest
@@ -35,8 +35,7 @@ _LIBRARIES = ("deepfake_ms", "av", "facenet-pytorch", "numpy", "opencv-python-he
 
 
 def prepare_corpus(
-    sources: Sequence[Source],
-    root: Path,
+    corpus: Corpus,
     data_name: str,
     recipe: PrepareRecipe,
     prepared_root: Path,
@@ -51,8 +50,7 @@ def prepare_corpus(
     interruptions. Files that cannot be read are listed in the report and left out.
 
     Args:
-        sources: the corpus, from `deepfake_ms.datasets.find_sources`.
-        root: the corpus's top folder, recorded so that `find_prepared` can tell corpora apart.
+        corpus: from `deepfake_ms.datasets.find_corpus`.
         data_name: name of the data configuration.
         recipe: sampling, crop and confidence settings.
         prepared_root: the folder that holds all prepared folders.
@@ -66,14 +64,15 @@ def prepare_corpus(
     Raises:
         UserError: no file can be read, no face is found, or a worker process dies.
     """
+    sources = corpus.sources
     fingerprint = fingerprint_corpus(sources, recipe)
     folder = Path(prepared_root) / f"{data_name}-{fingerprint}"
     description = {
         "data_name": data_name,
-        "root": str(Path(root).resolve()),
+        "root": str(corpus.root.resolve()),
         "recipe": recipe.as_dict(),
         "fingerprint": fingerprint,
-        "synthetic": _is_synthetic(Path(root)),
+        "synthetic": corpus.synthetic,
         "versions": {name: version(name) for name in _LIBRARIES},
     }
     if (complete := _read_complete(folder / PREPARED_NAME)) is not None:
@@ -145,16 +144,11 @@ def fingerprint_corpus(sources: Sequence[Source], recipe: PrepareRecipe) -> str:
             raise UserError(
                 f"{source.path} cannot be opened ({error.strerror}): make it readable or remove it."
             ) from error
-        facts = (source.name, source.video_id, source.label, source.method, source.identities, source.official_test)
+        facts = (source.name, source.video_id, source.label, source.method, source.identities, source.official_side)
         digest.update(
             json.dumps([*facts, source.media, source.frame_index, source.path.stat().st_size, content]).encode()
         )
     return digest.hexdigest()[:12]
-
-
-def _is_synthetic(root: Path) -> bool:
-    path = root / "corpus.json"
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("synthetic", False))
 
 
 def _read_complete(path: Path) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ def corpus(persons: int, cast: int, real_each: int = 3, anonymous: int = 0, fram
             "video_id": video,
             "label": label,
             "identities": np.array(identities, dtype=object),
-            "official_test": identities[:1] == ["id0"] or video in ("stranger/0", "stranger/1"),
+            "official_side": "test" if identities[:1] == ["id0"] or video in ("stranger/0", "stranger/1") else None,
             "sha256": f"{video}{frame}",
         }
         for video, label, identities in videos
@@ -95,14 +95,14 @@ def test_identity_deals_out_persons_when_all_are_swapped_with_all():
 def test_official_test_list_and_validation_by_identity():
     manifest = corpus(persons=20, cast=4, anonymous=10)
     sides = split_manifest(manifest, SplitPolicy("official"))
-    assert ((sides == "test") == manifest["official_test"]).all()
+    assert ((sides == "test") == (manifest["official_side"] == "test")).all()
     assert not persons_on(manifest, sides, "train") & persons_on(manifest, sides, "validation")
-    rest = sides[~manifest["official_test"]]
+    rest = sides[manifest["official_side"] != "test"]
     assert (rest == "validation").mean() == pytest.approx(0.25, abs=0.1)
 
 
 def test_official_without_a_list():
-    manifest = corpus(persons=20, cast=4).assign(official_test=False)
+    manifest = corpus(persons=20, cast=4).assign(official_side=None)
     with pytest.raises(UserError, match="no video is in the corpus's test list"):
         split_manifest(manifest, SplitPolicy("official"))
 

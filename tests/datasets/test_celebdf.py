@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepfake_ms.datasets import find_sources
+from deepfake_ms.datasets import find_corpus
 from deepfake_ms.errors import UserError
 
 VIDEOS = (
@@ -25,9 +25,9 @@ def corpus(tmp_path):
 
 
 def test_labels_identities_and_test_list(corpus):
-    sources = {source.name: source for source in find_sources("celebdf", corpus)}
+    sources = {source.name: source for source in find_corpus("celebdf", corpus).sources}
     assert list(sources) == sorted(VIDEOS)
-    told = {name: (s.video_id, s.label, s.method, s.identities, s.official_test) for name, s in sources.items()}
+    told = {name: (s.video_id, s.label, s.method, s.identities, s.official_side) for name, s in sources.items()}
     assert told == {
         "Celeb-real/id0_0000.mp4": ("Celeb-real/id0_0000", "real", "real", ("id0",), False),
         "Celeb-real/id1_0003.mp4": ("Celeb-real/id1_0003", "real", "real", ("id1",), False),
@@ -45,14 +45,14 @@ def test_labels_identities_and_test_list(corpus):
 
 def test_hidden_files_are_passed_over(corpus):
     (corpus / "Celeb-real" / "._id0_0000.mp4").touch()
-    assert len(find_sources("celebdf", corpus)) == len(VIDEOS)
+    assert len(find_corpus("celebdf", corpus).sources) == len(VIDEOS)
 
 
 @pytest.mark.parametrize("missing", [*VIDEOS[2:], "List_of_testing_videos.txt"])
 def test_what_is_missing_is_named_with_the_expected_tree(corpus, missing):
     (corpus / missing).unlink()
     with pytest.raises(UserError, match=r"Celeb-synthesis/idA_idB_NNNN\.mp4") as error:
-        find_sources("celebdf", corpus)
+        find_corpus("celebdf", corpus)
     assert missing.split("/")[0] in str(error.value).splitlines()[0]
 
 
@@ -62,27 +62,27 @@ def test_what_is_missing_is_named_with_the_expected_tree(corpus, missing):
 def test_a_name_without_identities_is_refused(corpus, name):
     (corpus / name).touch()
     with pytest.raises(UserError, match="does not say who"):
-        find_sources("celebdf", corpus)
+        find_corpus("celebdf", corpus)
 
 
 @pytest.mark.parametrize("line", ["0 Celeb-real/id0_0000.mp4", "Celeb-real/id0_0000.mp4", "1 Elsewhere/a.mp4", "1"])
 def test_a_wrong_line_of_the_test_list_is_refused(corpus, line):
     (corpus / "List_of_testing_videos.txt").write_text(f"1 YouTube-real/00170.mp4\n{line}\n")
     with pytest.raises(UserError, match="line 2"):
-        find_sources("celebdf", corpus)
+        find_corpus("celebdf", corpus)
 
 
 def test_an_empty_test_list_is_refused(corpus):
     (corpus / "List_of_testing_videos.txt").write_text("\n")
     with pytest.raises(UserError, match="empty"):
-        find_sources("celebdf", corpus)
+        find_corpus("celebdf", corpus)
 
 
 def test_wrong_roots_and_layouts(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        find_sources("celebdf", tmp_path / "nowhere")
+        find_corpus("celebdf", tmp_path / "nowhere")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):
-        find_sources("celebdf", tmp_path / "file")
+        find_corpus("celebdf", tmp_path / "file")
     with pytest.raises(UserError, match="celebdf, folder"):
-        find_sources("celebdfv2", tmp_path)
+        find_corpus("celebdfv2", tmp_path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepfake_ms.datasets import find_sources
+from deepfake_ms.datasets import find_corpus
 from deepfake_ms.errors import UserError
 
 
@@ -15,7 +15,7 @@ def make(root, *names):
 
 def test_class_folders_are_searched_in_depth_and_alone(tmp_path):
     root = make(tmp_path, "real/a.mp4", "Fake/deep/er/b.WEBM", "fake_notes.txt", "elsewhere/c.mp4", "real/notes.txt")
-    found = [(s.name, s.video_id, s.label, s.method, s.media) for s in find_sources("folder", root)]
+    found = [(s.name, s.video_id, s.label, s.method, s.media) for s in find_corpus("folder", root).sources]
     assert found == [
         ("Fake/deep/er/b.WEBM", "Fake/deep/er/b", "fake", "fake", "video"),
         ("real/a.mp4", "real/a", "real", "real", "video"),
@@ -23,11 +23,11 @@ def test_class_folders_are_searched_in_depth_and_alone(tmp_path):
 
 
 def test_one_class_alone_is_found(tmp_path):
-    assert [s.label for s in find_sources("folder", make(tmp_path, "fake/a.mov", "fake/b.mkv"))] == ["fake", "fake"]
+    assert [s.label for s in find_corpus("folder", make(tmp_path, "fake/a.mov", "fake/b.mkv")).sources] == ["fake", "fake"]
 
 
 def test_a_flat_folder_is_unlabelled(tmp_path):
-    sources = find_sources("folder", make(tmp_path, "a.avi", "more/b.png", ".hidden/c.mp4", "._a.mp4"))
+    sources = find_corpus("folder", make(tmp_path, "a.avi", "more/b.png", ".hidden/c.mp4", "._a.mp4")).sources
     assert [(s.name, s.label) for s in sources] == [("a.avi", "unlabelled"), ("more/b.png", "unlabelled")]
 
 
@@ -41,7 +41,7 @@ def test_numbered_images_belong_to_one_video(tmp_path):
         "real/camera_20230115123456.jpg",
         "real/7.bmp",
     )
-    found = {s.name: (s.video_id, s.frame_index, s.media) for s in find_sources("folder", root)}
+    found = {s.name: (s.video_id, s.frame_index, s.media) for s in find_corpus("folder", root).sources}
     assert found == {
         "real/clip_2.jpg": ("real/clip", 2, "image"),
         "real/clip_10.jpg": ("real/clip", 10, "image"),
@@ -58,15 +58,15 @@ def test_numbered_images_belong_to_one_video(tmp_path):
 )
 def test_files_that_claim_to_be_the_same_video_are_refused(tmp_path, names):
     with pytest.raises(UserError, match="rename one of"):
-        find_sources("folder", make(tmp_path, *names))
+        find_corpus("folder", make(tmp_path, *names))
 
 
 @pytest.mark.parametrize("names", [(), ("notes.txt",), ("real/notes.txt", "clip.mp4")])
 def test_a_root_without_media_is_refused(tmp_path, names):
     with pytest.raises(UserError, match=r"real/  fake/"):
-        find_sources("folder", make(tmp_path, *names))
+        find_corpus("folder", make(tmp_path, *names))
 
 
 def test_a_missing_root_is_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        find_sources("folder", tmp_path / "nowhere")
+        find_corpus("folder", tmp_path / "nowhere")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from drawn import SquareDetector, draw_corpus, picture, write_video
 
-from deepfake_ms.datasets import find_sources
+from deepfake_ms.datasets import find_corpus
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import LANDMARK_COLUMNS, read_manifest
 from deepfake_ms.preprocessing.prepare import find_prepared, fingerprint_corpus, prepare_corpus
@@ -25,8 +25,7 @@ RECIPE = PrepareRecipe(fps=2, crop_size=32)
 
 
 def prepare(root, prepared_root, workers=0, recipe=RECIPE, data_name="demo", detector=SquareDetector, **options):
-    sources = find_sources("folder", root)
-    return prepare_corpus(sources, root, data_name, recipe, prepared_root, workers, make_detector=detector, **options)
+    return prepare_corpus(find_corpus("folder", root), data_name, recipe, prepared_root, workers, make_detector=detector, **options)
 
 
 def contents(folder):
@@ -218,7 +217,7 @@ def test_a_dead_worker_is_reported(corpus, tmp_path):
 
 
 def test_the_fingerprint_covers_recipe_content_and_labels(corpus):
-    sources = find_sources("folder", corpus)
+    sources = find_corpus("folder", corpus).sources
     known = {fingerprint_corpus(sources, RECIPE)}
     assert known == {fingerprint_corpus(sources[::-1], PrepareRecipe(fps=2.0, crop_size=32))}
     for other in (
@@ -267,7 +266,7 @@ def test_wrong_recipes_are_refused(wrong):
 @pytest.mark.slow
 def test_faces_are_found_in_real_videos(shared, tmp_path):
     root = shared / "real-samples" / "videos"
-    folder = prepare_corpus(find_sources("folder", root), root, "samples", PrepareRecipe(), tmp_path)
+    folder = prepare_corpus(find_corpus("folder", root), "samples", PrepareRecipe(), tmp_path)
     counts = report_of(folder)["classes"]["unlabelled"]
     assert counts["videos_read"] == 5
     assert counts["faces_kept"] >= 0.95 * counts["frames_read"]
