@@ -12,6 +12,7 @@ from deepfake_ms.data.eye_masks import EyeMask
 from deepfake_ms.data.splits import SplitPolicy
 from deepfake_ms.detector import Detector
 from deepfake_ms.errors import UserError
+from deepfake_ms.preprocessing.prepared import find_prepared
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
 from deepfake_ms.training import TrainerSettings
 
@@ -28,6 +29,16 @@ def deciding_config(cfg: DictConfig, fingerprint: str) -> dict:
 def build_recipe(cfg: DictConfig) -> PrepareRecipe:
     """How videos become faces."""
     return PrepareRecipe(**OmegaConf.to_container(cfg.preparation))
+
+
+def locate_faces(cfg: DictConfig) -> Path:
+    """The prepared folder of the corpus that `cfg.data` names.
+
+    Raises:
+        UserError: it is not prepared.
+    """
+    options = OmegaConf.to_container(cfg.data.options)
+    return find_prepared(Path(cfg.prepared_root), cfg.data.name, Path(cfg.data.root), options, build_recipe(cfg))
 
 
 def build_curriculum(config: DictConfig) -> Curriculum:

@@ -6,21 +6,20 @@ import cv2
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from deepfake_ms.assembly import build_recipe
+from deepfake_ms.assembly import locate_faces
 from deepfake_ms.cli import entry_point
 from deepfake_ms.contact_sheet import mask_sheet
 from deepfake_ms.data.eye_masks import EyeMask
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically
 from deepfake_ms.manifest import read_manifest
-from deepfake_ms.preprocessing.prepare import find_prepared
 
 
 @entry_point("explain")
 def main(cfg: DictConfig) -> None:
     if cfg.what != "masks":
         raise UserError(f"what={cfg.what} is unknown; choose masks.")
-    prepared = find_prepared(Path(cfg.prepared_root), cfg.data.name, Path(cfg.data.root), build_recipe(cfg))
+    prepared = locate_faces(cfg)
     eye_mask = EyeMask(**OmegaConf.to_container(cfg.eye_mask))
     sheet = mask_sheet(read_manifest(prepared), prepared, eye_mask, cfg.count, cfg.seed)
     path = Path(cfg.output) / f"{prepared.name}_masks.png"

@@ -1,5 +1,7 @@
 """The manifest: one row per prepared face, as a Parquet file beside the crops."""
 
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +11,7 @@ import pyarrow.parquet as pq
 from deepfake_ms.errors import UserError
 
 MANIFEST_NAME = "manifest.parquet"
+ROWS_AT_ONCE = 4096
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """MTCNN's five points; left and right are the viewer's, that is the sides of the image."""
@@ -37,18 +40,24 @@ SCHEMA = pa.schema(
 )
 
 
-def write_manifest(rows: list[dict], folder: Path) -> Path:
-    """Write `rows` (one dict per face, keys as `SCHEMA`), sorted by sample id; equal rows give equal bytes."""
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["sample_id"]), schema=SCHEMA)
+def write_manifest(rows: Iterable[dict], folder: Path) -> int:
+    """Write `rows` (one dict per face, keys as `SCHEMA`) as they come; equal rows give equal bytes.
+
+    No more than `ROWS_AT_ONCE` are held. Returns their number.
+    """
     path = folder / MANIFEST_NAME
     part = path.with_suffix(".part")
-    pq.write_table(table, part, compression="zstd")
+    remaining, count = iter(rows), 0
+    with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+        while chunk := list(islice(remaining, ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(chunk, schema=SCHEMA))
+            count += len(chunk)
     part.replace(path)
-    return path
+    return count
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
-    """The faces prepared in `folder`, one row each, sorted by sample id.
+    """The faces prepared in `folder`, one row each, sorted by video id and frame.
 
     Raises:
         UserError: there is no manifest, or it does not have this version's columns.

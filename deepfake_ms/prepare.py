@@ -9,8 +9,10 @@ from deepfake_ms.assembly import build_recipe
 from deepfake_ms.cli import entry_point
 from deepfake_ms.datasets import find_corpus
 from deepfake_ms.datasets.miniature import MiniatureRecipe, draw_corpus
-from deepfake_ms.preprocessing.prepare import prepare_corpus, read_report
+from deepfake_ms.preprocessing.prepare import prepare_corpus, unprepared_videos
+from deepfake_ms.preprocessing.prepared import read_complete, read_report
 from deepfake_ms.preprocessing.report import print_report
+from deepfake_ms.preprocessing.shards import Shard
 from deepfake_ms.progress import counting
 
 
@@ -18,14 +20,30 @@ from deepfake_ms.progress import counting
 def main(cfg: DictConfig) -> None:
     console = Console(soft_wrap=True)
     root = Path(cfg.data.root)
+    shard = Shard.parse(cfg.shard)
     if cfg.data.draw is not None:
         with counting("drawing the miniature corpus", "videos", console) as progress:
             draw_corpus(MiniatureRecipe(**OmegaConf.to_container(cfg.data.draw)), root, cfg.workers, progress)
-    corpus = find_corpus(cfg.data.layout, root, cfg.data.options)
-    with counting("finding faces", "videos", console) as progress:
+    corpus = find_corpus(cfg.data.layout, root, OmegaConf.to_container(cfg.data.options))
+    with (
+        counting("reading the corpus", "files", console, lines=False) as hashing,
+        counting("finding faces", "videos", console) as progress,
+    ):
         prepared = prepare_corpus(
-            corpus, cfg.data.name, build_recipe(cfg), Path(cfg.prepared_root), cfg.workers, progress
+            corpus,
+            cfg.data.name,
+            build_recipe(cfg),
+            Path(cfg.prepared_root),
+            cfg.workers,
+            lambda done: progress(done.videos_done, done.videos, frames=done.frames, faces=done.faces),
+            shard=shard,
+            merge_only=cfg.merge,
+            hashing=hashing,
         )
+    if read_complete(prepared) is None:
+        left = len(unprepared_videos(corpus, prepared))
+        console.print(f"Shard {shard} is done; {left} videos are left to the other shards: {prepared}")
+        return
     print_report(read_report(prepared), console)
     console.print(f"Prepared faces: {prepared}")
 

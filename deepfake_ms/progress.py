@@ -77,24 +77,39 @@ class CurriculumProgress(Callback):
 
 
 @contextmanager
-def counting(what: str, unit: str, console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A live bar for work that reports (done, total); without a terminal, a line every quarter of the way.
+def counting(what: str, unit: str, console: Console, lines: bool = True) -> Iterator[Callable[..., None]]:
+    """A live bar for work that reports its progress; without a terminal, a line every quarter of the way.
 
     Work that reports all of it as done at the start is said to be done already.
+
+    Args:
+        what: is done, e.g. "finding faces".
+        unit: of what is counted, e.g. "videos".
+        console: where to write.
+        lines: whether to write lines, or nothing, without a terminal.
+
+    Yields:
+        What to call with (done, total), and by keyword what else has come about so far, e.g. ``frames=57``, which is
+        shown as a rate per second.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
+        started = time.monotonic()
         quarter = -1
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int, **amounts: int) -> None:
             nonlocal quarter
             if quarter < 0 and done == total:
-                console.print(f"{what}: all {total} {unit} are done already", highlight=False)
+                if lines:
+                    console.print(f"{what}: all {total} {unit} are done already", highlight=False)
+                quarter = 4
                 return
-            bar.update(task, completed=done, total=total)
-            before, quarter = quarter, max(quarter, done * 4 // total)
-            if not console.is_terminal and quarter > before:
-                console.print(f"{what}: {done} of {total} {unit}", highlight=False)
+            seconds = max(time.monotonic() - started, 1e-9)
+            rates = "".join(f" · {amount / seconds:.1f} {name}/s" for name, amount in amounts.items() if amount)
+            bar.update(task, completed=done, total=total, description=what + rates)
+            before, quarter = quarter, max(quarter, done * 4 // max(total, 1))
+            if lines and not console.is_terminal and quarter > before:
+                console.print(f"{what}: {done} of {total} {unit}{rates}", highlight=False)
 
         yield report

@@ -1,7 +1,9 @@
 """``python -m deepfake_ms.train``: train a curriculum stage by stage, then score it on the test set."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -13,21 +15,23 @@ from deepfake_ms.assembly import (
     build_curriculum,
     build_data,
     build_detector,
-    build_recipe,
     build_split_policy,
     build_trainer_settings,
     deciding_config,
+    locate_faces,
 )
 from deepfake_ms.cli import entry_point
-from deepfake_ms.data.splits import audit, split_manifest
+from deepfake_ms.data.audit import PAIRS, audit_split, check_split, notes
+from deepfake_ms.data.splits import DISJOINT, SIDES, UNUSED, SplitPolicy, balance, split_manifest
 from deepfake_ms.evaluation import evaluate_run, print_scores
-from deepfake_ms.files import sha256_of
+from deepfake_ms.files import sha256_of, write_json
+from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.loggers import wandb_logger
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
-from deepfake_ms.preprocessing.prepare import find_prepared, read_prepared
+from deepfake_ms.preprocessing.prepared import read_prepared
 from deepfake_ms.provenance import code_version, library_versions
 from deepfake_ms.randomness import key
-from deepfake_ms.run_folder import claim_run_folder, write_split
+from deepfake_ms.run_folder import AUDIT_NAME, claim_run_folder, read_split, refuse_other_run, write_split
 from deepfake_ms.stage_chain import read_chain
 from deepfake_ms.training import run_curriculum
 
@@ -36,15 +40,18 @@ from deepfake_ms.training import run_curriculum
 def main(cfg: DictConfig) -> None:
     console = Console(quiet=rank_zero_only.rank != 0, soft_wrap=True)
     settings = build_trainer_settings(cfg.trainer)
-    prepared = find_prepared(Path(cfg.prepared_root), cfg.data.name, Path(cfg.data.root), build_recipe(cfg))
+    prepared = locate_faces(cfg)
     about_faces = read_prepared(prepared)
     manifest = read_manifest(prepared)
-    sides = split_manifest(manifest, build_split_policy(cfg))
 
     run = Path(cfg.run_folder)
+    asked = deciding_config(cfg, about_faces["fingerprint"])
+    refuse_other_run(run, asked)
+    sides = settle_split(run, manifest, build_split_policy(cfg), about_faces, console)
+    balanced = balance(manifest, np.flatnonzero(sides == "train"), cfg.split.per_class, cfg.seed)
     record = claim_run_folder(
         run,
-        deciding_config(cfg, about_faces["fingerprint"]),
+        asked,
         about={
             "prepared": str(prepared.resolve()),
             "manifest_sha256": sha256_of(prepared / MANIFEST_NAME),
@@ -54,8 +61,8 @@ def main(cfg: DictConfig) -> None:
         },
     )
     config = OmegaConf.create(record["config"])
-    write_split(run, manifest["sample_id"], sides)
-    print_split(audit(manifest, sides), about_faces, cfg.split.policy, console)
+    write_split(run, manifest["sample_id"], sides, balanced)
+    console.print(f"To train on: {len(balanced) // 2:,} real and as many fake faces, drawn from the training side.")
 
     curriculum = build_curriculum(config)
     finished = len(read_chain(run))
@@ -82,16 +89,46 @@ def main(cfg: DictConfig) -> None:
     console.print(f"Run folder: {run}")
 
 
-def print_split(table: pd.DataFrame, about_faces: dict, policy: str, console: Console) -> None:
-    """Print what stands on each side and what two sides share, before the first epoch."""
+def settle_split(
+    run: Path, manifest: pd.DataFrame, policy: SplitPolicy, about_faces: dict, console: Console
+) -> pd.Series:
+    """The side of every face: as an earlier start of this run recorded it, else dealt now.
+
+    What the sides hold, share and leave out is written into the run's folder and printed, and only then checked.
+
+    Raises:
+        UserError: the split cannot be trained on or leaks what the policy forbids; see `check_split`.
+    """
+    recorded = read_split(run, manifest["sample_id"])
+    sides = split_manifest(manifest, policy) if recorded is None else recorded["side"]
+    path = run / AUDIT_NAME
+    if recorded is not None and path.is_file():
+        audit = json.loads(path.read_text())
+    else:
+        audit = audit_split(manifest, sides, policy)
+        write_json(path, audit)
+    print_split(audit, about_faces, console)
+    check_split(audit)
+    return sides
+
+
+def print_split(audit: dict, about_faces: dict, console: Console) -> None:
+    """Print what stands on each side, what two sides share and what is left out."""
     kind = " · SYNTHETIC DATA" if about_faces["synthetic"] else ""
-    title = f"Split by {policy} · {about_faces['data_name']} {about_faces['fingerprint']}{kind}"
-    shown = Table("side", title=title, title_justify="left")
-    for column in table.columns:
-        shown.add_column(column, justify="right")
-    for side, *counts in table.itertuples():
-        shown.add_row(side.replace(" & ", " and ") + (" share" if "&" in side else ""), *map(str, counts))
-    console.print(shown)
+    title = f"Split by {audit['split']['policy']} · {about_faces['data_name']} {about_faces['fingerprint']}{kind}"
+    table = Table("side", title=title, title_justify="left")
+    for heading in (*(f"{name} faces" for name in CLASS_NAMES), "videos", "identities", "near-duplicates"):
+        table.add_column(heading, justify="right")
+    for side in (*SIDES, UNUSED):
+        counts = audit["sides"][side]
+        table.add_row(side, *(f"{counts[name]:,}" for name in (*CLASS_NAMES, "videos", "identities")), "")
+    table.add_section()
+    for pair in PAIRS:
+        counts = audit["shared"][pair]
+        table.add_row(f"on {pair}", "", "", *(f"{counts[name]:,}" for name in DISJOINT))
+    console.print(table)
+    for note in notes(audit):
+        console.print(note, highlight=False)
 
 
 if __name__ == "__main__":

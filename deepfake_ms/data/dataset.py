@@ -76,8 +76,9 @@ class FaceDataset(Dataset):
             raise UserError(f"{first} has no eye landmarks to mask: prepare the corpus with face detection.")
         self.augmentation = augmentation
         self.input_size = input_size
-        self.mean = np.asarray(mean, dtype=np.float32)
-        self.std = np.asarray(std, dtype=np.float32)
+        # A pixel has 256 possible values: normalised once here, per channel, and only looked up later.
+        levels = np.arange(256, dtype=np.float32) / 255
+        self.normalised = (levels - np.float32(mean)[:, None]) / np.float32(std)[:, None]
         self.seed = seed
         self.stage = stage
 
@@ -100,9 +101,12 @@ class FaceDataset(Dataset):
         The label of an unlabelled face is -1.
         """
         epoch, position = item if isinstance(item, tuple) else (0, item)
-        image = (self.pixels(position, epoch).astype(np.float32) / 255 - self.mean) / self.std
+        channels = cv2.split(self.pixels(position, epoch))
+        image = torch.empty(3, self.input_size, self.input_size)
+        for channel, levels, normalised in zip(channels, self.normalised, image.numpy(), strict=True):
+            cv2.LUT(channel, levels, dst=normalised)
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "image": image,
             "label": int(self.labels[position]),
             "index": int(self.rows[position]),
         }
@@ -110,11 +114,13 @@ class FaceDataset(Dataset):
     def _read(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         """The crop at the model's size and its eye centres in the same pixels."""
         path = self.folder / self.crops[position]
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+        try:
+            content = np.fromfile(path, dtype=np.uint8)
+        except FileNotFoundError:
+            raise self._unusable(path, "is missing") from None
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
         if image is None:
-            reason = "cannot be read as an image" if path.is_file() else "is missing"
-            raise UserError(f"{path} {reason}: delete {self.folder} and prepare the corpus again.")
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            raise self._unusable(path, "cannot be read as an image")
         eyes = self.eyes[position]
         height, width = image.shape[:2]
         if (height, width) != (self.input_size, self.input_size):
@@ -124,3 +130,6 @@ class FaceDataset(Dataset):
             scale = np.array([self.input_size / width, self.input_size / height], dtype=np.float32)
             eyes = (eyes + 0.5) * scale - 0.5  # pixel centres have whole numbers
         return image, eyes
+
+    def _unusable(self, path: Path, reason: str) -> UserError:
+        return UserError(f"{path} {reason}: delete {self.folder} and prepare the corpus again.")

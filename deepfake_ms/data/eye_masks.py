@@ -1,7 +1,10 @@
 """Eye masks, drawn on the fly from the two eye centres (the curriculum's `masked_eyes` faces)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, floor
 
+import cv2
 import numpy as np
 
 from deepfake_ms.errors import UserError
@@ -51,27 +54,51 @@ class EyeMask:
                 whole numbers. They may lie outside the image.
 
         Returns:
-            bool [height, width].
+            bool [height, width]; nothing is covered if both centres are the same point.
         """
-        left_eye, right_eye = np.asarray(eyes, dtype=np.float64)
-        between = right_eye - left_eye
-        distance = np.hypot(*between)
-        along_x, along_y = between / distance
-        y, x = np.ogrid[:height, :width]
         covered = np.zeros((height, width), dtype=bool)
-        for eye_x, eye_y in (left_eye, right_eye):
-            # Coordinates of every pixel in the head's own axes; the shape's edge lies at +-1.
-            along = ((x - eye_x) * along_x + (y - eye_y) * along_y) / (distance * self.width / 2)
-            across = ((y - eye_y) * along_x - (x - eye_x) * along_y) / (distance * self.height / 2)
-            if self.shape == "box":
-                covered |= np.maximum(np.abs(along), np.abs(across)) <= 1
-            else:
-                covered |= along**2 + across**2 <= 1
+        for rows, columns, inside in self._patches(height, width, eyes):
+            covered[rows, columns] |= inside
         return covered
 
     def draw(self, image: np.ndarray, eyes: np.ndarray) -> np.ndarray:
         """A copy of `image` (uint8 RGB [H, W, 3]) with both eyes covered; `eyes` as in `region`."""
         masked = image.copy()
-        colour = 0 if self.fill == "black" else np.rint(image.mean(axis=(0, 1)))
-        masked[self.region(*image.shape[:2], eyes)] = colour
+        colour = 0 if self.fill == "black" else _mean_colour(image)
+        for rows, columns, inside in self._patches(*image.shape[:2], eyes):
+            masked[rows, columns][inside] = colour
         return masked
+
+    def _patches(self, height: int, width: int, eyes: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Per eye: the rows and columns of the image that its shape may touch, and which pixels of them it covers."""
+        left_eye, right_eye = np.asarray(eyes, dtype=np.float64)
+        between = right_eye - left_eye
+        distance = float(np.hypot(*between))
+        if not distance > 0:
+            return
+        along_x, along_y = (between / distance).tolist()
+        half_width, half_height = distance * self.width / 2, distance * self.height / 2
+        reach_x = abs(along_x) * half_width + abs(along_y) * half_height
+        reach_y = abs(along_y) * half_width + abs(along_x) * half_height
+        for eye_x, eye_y in (left_eye.tolist(), right_eye.tolist()):
+            rows = _whole_pixels(eye_y - reach_y, eye_y + reach_y, height)
+            columns = _whole_pixels(eye_x - reach_x, eye_x + reach_x, width)
+            y = np.arange(rows.start, rows.stop)[:, None]
+            x = np.arange(columns.start, columns.stop)
+            # Coordinates of every pixel in the head's own axes; the shape's edge lies at +-1.
+            along = ((x - eye_x) * along_x + (y - eye_y) * along_y) / half_width
+            across = ((y - eye_y) * along_x - (x - eye_x) * along_y) / half_height
+            if self.shape == "box":
+                yield rows, columns, np.maximum(np.abs(along), np.abs(across)) <= 1
+            else:
+                yield rows, columns, along**2 + across**2 <= 1
+
+
+def _whole_pixels(low: float, high: float, count: int) -> slice:
+    """Those of the pixels 0..count-1 that lie between `low` and `high`, and one more on either side."""
+    return slice(min(max(floor(low), 0), count), min(max(ceil(high) + 1, 0), count))
+
+
+def _mean_colour(image: np.ndarray) -> np.ndarray:
+    """[3] whole grey levels; `image.mean` takes ten times as long."""
+    return np.rint(np.array(cv2.sumElems(image)[:3]) / (image.shape[0] * image.shape[1]))

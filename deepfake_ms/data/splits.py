@@ -1,11 +1,10 @@
-"""Who is trained on and who is tested on: split policies, balancing and the leakage audit.
+"""Who is trained on and who is tested on: split policies and balancing.
 
 Everything is drawn from keyed randomness over sorted ids, so the same seed gives the same sides whatever the order of
 the manifest's rows.
 """
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from deepfake_ms.randomness import key
 SIDES = ("train", "validation", "test")
 UNUSED = "unused"
 POLICIES = ("paper_frames", "video", "identity", "official")
-DISJOINT = ("videos", "identities")
+DISJOINT = ("videos", "identities", "near_duplicates")
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,14 @@ class SplitPolicy:
                 on all sides, which flatters every score.
             "video": the frames of a video.
             "identity": all videos of a person, and with them both persons of a fake; see `split_manifest`.
-            "official": the corpus's own test list is the test side; the rest is divided by identity.
+            "official": the corpus's own lists. If they name all three sides (FaceForensics++), that is the split, and
+                videos that they do not name are unused. If they name the test side only (Celeb-DF), the rest is
+                divided by identity.
         fractions: of training, validation and test; of faces for "paper_frames", else of videos. With "official" only
-            the ratio of the first two counts.
+            the ratio of the first two counts, and nothing if the corpus lists all three sides.
         seed: keys the draw.
-        require_disjoint: "videos" and/or "identities" that may not stand on two sides; refused if they do.
+        require_disjoint: any of "videos", "identities", "near_duplicates": what may not stand on two sides; see
+            `deepfake_ms.data.audit.check_split`.
 
     Raises:
         UserError: an unknown policy or requirement, or fractions that are not positive or do not sum to 1.
@@ -53,7 +55,7 @@ class SplitPolicy:
         if len(self.fractions) != 3 or min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
             raise UserError(f"split: fractions {tuple(self.fractions)} must be three positive numbers that sum to 1.")
         if unknown := set(self.require_disjoint) - set(DISJOINT):
-            raise UserError(f"split: require_disjoint knows {' and '.join(DISJOINT)}, not {', '.join(unknown)}.")
+            raise UserError(f"split: require_disjoint knows {', '.join(DISJOINT)}, not {', '.join(sorted(unknown))}.")
 
 
 def split_manifest(manifest: pd.DataFrame, policy: SplitPolicy) -> pd.Series:
@@ -62,11 +64,13 @@ def split_manifest(manifest: pd.DataFrame, policy: SplitPolicy) -> pd.Series:
     Unlabelled faces are unused. "paper_frames" and "video" are stratified by label. "identity" keeps groups of persons
     who were swapped with each other together, if every side then gets at least half of its fraction of either class.
     Otherwise it deals out the persons one by one and leaves the fakes that would join two sides unused: more than half
-    of them if everyone was swapped with everyone (`audit` counts them). A video of unknown identity counts as a person
-    of its own.
+    of them if everyone was swapped with everyone (`deepfake_ms.data.audit` counts them). A video of unknown identity
+    counts as a person of its own.
+
+    What comes out may still leak or lack a class on a side: `deepfake_ms.data.audit` counts and checks that.
 
     Raises:
-        UserError: a side has no real or no fake face, or `policy.require_disjoint` is violated.
+        UserError: policy "official", and the corpus has no test list, or its lists name the test and one other side.
     """
     labelled = manifest[manifest["label"].isin(CLASS_NAMES)].sort_values("sample_id")
     videos = labelled.drop_duplicates("video_id").set_index("video_id").sort_index()
@@ -81,9 +85,13 @@ def split_manifest(manifest: pd.DataFrame, policy: SplitPolicy) -> pd.Series:
         else:
             side_of_video = _official(videos, policy.fractions, generator)
         side_of_face = labelled.set_index("sample_id")["video_id"].map(side_of_video)
-    sides = manifest["sample_id"].map(side_of_face).fillna(UNUSED).rename("side").astype(object)
-    _check(manifest, sides, policy)
-    return sides
+    return manifest["sample_id"].map(side_of_face).fillna(UNUSED).rename("side").astype(object)
+
+
+def listed_sides(faces: pd.DataFrame) -> tuple[str, ...]:
+    """The sides that the corpus's own lists give to labelled ones of these faces or videos, in the order of `SIDES`."""
+    named = set(faces.loc[faces["label"].isin(CLASS_NAMES), "official_side"])
+    return tuple(side for side in SIDES if side in named)
 
 
 def balance(manifest: pd.DataFrame, rows: np.ndarray, per_class: int, seed: int) -> np.ndarray:
@@ -113,59 +121,6 @@ def balance(manifest: pd.DataFrame, rows: np.ndarray, per_class: int, seed: int)
     generator = np.random.default_rng(key("balance", seed))
     chosen = [generator.choice(of_class, count, replace=False) for of_class in candidates.values()]
     return np.sort(np.concatenate(chosen))
-
-
-def audit(manifest: pd.DataFrame, sides: pd.Series) -> pd.DataFrame:
-    """What each side holds and what each pair of sides shares: the table to print before training.
-
-    Returns:
-        One row per side ("train", "validation", "test", "unused") and per pair of the first three ("train & test").
-        Columns, all counts: `real` and `fake` faces (of a pair: faces of the first side whose crop stands, byte for
-        byte, on the second too), `videos`, and `identities` (known ones).
-    """
-    of_side = {side: manifest[sides == side] for side in (*SIDES, UNUSED)}
-    table = {side: _counts(faces, _identities(faces)) for side, faces in of_side.items()}
-    for one, other in combinations(SIDES, 2):
-        first, second = of_side[one], of_side[other]
-        twins = first[first["sha256"].isin(second["sha256"])]
-        table[f"{one} & {other}"] = {
-            **_counts(twins, _identities(first) & _identities(second)),
-            "videos": len(set(first["video_id"]) & set(second["video_id"])),
-        }
-    return pd.DataFrame.from_dict(table, orient="index")
-
-
-def _counts(faces: pd.DataFrame, identities: set[str]) -> dict[str, int]:
-    return {
-        **{name: int((faces["label"] == name).sum()) for name in CLASS_NAMES},
-        "videos": faces["video_id"].nunique(),
-        "identities": len(identities),
-    }
-
-
-def _identities(faces: pd.DataFrame) -> set[str]:
-    return {identity for identities in faces["identities"] for identity in identities}
-
-
-def _check(manifest: pd.DataFrame, sides: pd.Series, policy: SplitPolicy) -> None:
-    table = audit(manifest, sides)
-    counts = table.loc[list(SIDES), list(CLASS_NAMES)]
-    if (counts == 0).any(axis=None):
-        found = "; ".join(f"{side} {row['real']} real and {row['fake']} fake" for side, row in counts.iterrows())
-        unused = table.loc[UNUSED, list(CLASS_NAMES)].sum()
-        raise UserError(
-            f"split {policy.policy}: every side needs real and fake faces, but there are: {found} ({unused} unused "
-            "faces). Prepare more videos or identities of the missing class, or choose another split policy or seed."
-        )
-    for what in policy.require_disjoint:
-        shared = table[what].filter(like=" & ")
-        if shared.any():
-            found = ", ".join(f"{count} in {pair}" for pair, count in shared.items() if count)
-            remedy = "identity" if what == "identities" else "video"
-            raise UserError(
-                f"split {policy.policy}: {what} must be disjoint but are shared: {found}. "
-                f"Choose policy {remedy}, or drop {what} from require_disjoint."
-            )
 
 
 def _deal_items(labels: pd.Series, fractions: tuple[float, ...], generator: np.random.Generator) -> pd.Series:
@@ -245,14 +200,22 @@ def _best_deal(
 
 
 def _official(videos: pd.DataFrame, fractions: tuple[float, ...], generator: np.random.Generator) -> pd.Series:
-    """The corpus's test list, and training and validation from the rest by identity."""
-    listed = videos["official_side"] == "test"
-    if not listed.any():
-        raise UserError("split official: no video is in the corpus's test list; choose another split policy.")
-    if listed.all():
+    """The corpus's lists; if they name the test side only, training and validation from the rest by identity."""
+    listed = videos["official_side"].astype(object)
+    named = listed_sides(videos)
+    if named == SIDES:
+        return listed.where(listed.notna(), UNUSED)
+    if named != ("test",):
+        found = f"only {' and '.join(named)}" if named else "no video"
+        raise UserError(
+            f"split official: the corpus's lists name {found}, but must name the test side alone or all three: "
+            "choose another split policy."
+        )
+    tested = listed == "test"
+    if tested.all():
         raise UserError("split official: every video is in the corpus's test list; prepare the others too.")
     training, validation, _ = fractions
     rest = _deal_persons(
-        videos[~listed], (training / (training + validation), validation / (training + validation)), generator
+        videos[~tested], (training / (training + validation), validation / (training + validation)), generator
     )
-    return pd.concat([pd.Series("test", index=videos.index[listed], dtype=object), rest])
+    return pd.concat([listed[tested], rest])

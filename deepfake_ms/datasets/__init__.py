@@ -1,37 +1,51 @@
 """Where each corpus keeps its videos, labels and identities."""
 
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepfake_ms.datasets import celebdf, folder
+from deepfake_ms.datasets import celebdf, dfd, dfdc, faceforensics, folder
 from deepfake_ms.datasets.source import Corpus, Source
 from deepfake_ms.errors import UserError
 
 __all__ = ["LAYOUTS", "Corpus", "Source", "find_corpus"]
 
-LAYOUTS = {"celebdf": celebdf.find_corpus, "folder": folder.find_corpus}
+LAYOUTS = {
+    "celebdf": celebdf.find_corpus,
+    "faceforensics": faceforensics.find_corpus,
+    "dfd": dfd.find_corpus,
+    "dfdc": dfdc.find_corpus,
+    "folder": folder.find_corpus,
+}
 
 
 def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = None) -> Corpus:
     """All files of the corpus in `root`.
 
     Args:
-        layout: a key of `LAYOUTS`: ``celebdf`` (Celeb-DF v1 and v2; the drawn miniature has the same tree) or
-            ``folder``.
-        root: the corpus's top folder.
+        layout: a key of `LAYOUTS`: ``celebdf`` (Celeb-DF v1 and v2; the drawn miniature has the same tree),
+            ``faceforensics``, ``dfd``, ``dfdc`` or ``folder``.
+        root: the corpus's top folder; for ``folder`` also a CSV table.
         options: the layout's own, e.g. which methods and which compression.
 
     Raises:
-        UserError: the layout is unknown, or `root` is missing, empty or not laid out like this.
+        UserError: the layout or an option is unknown, or `root` is missing, empty or not laid out like this.
     """
     if layout not in LAYOUTS:
         raise UserError(f"Unknown corpus layout {layout!r}; choose one of {', '.join(LAYOUTS)}.")
-    corpus = LAYOUTS[layout](Path(root), **(options or {}))
+    options = dict(options or {})
+    known = list(inspect.signature(LAYOUTS[layout]).parameters)[1:]
+    if unknown := options.keys() - known:
+        raise UserError(
+            f"The corpus layout {layout} has no option {', '.join(sorted(map(str, unknown)))}; it has "
+            f"{', '.join(known) or 'none'}."
+        )
+    corpus = LAYOUTS[layout](Path(root), **options)
     ordered = tuple(sorted(corpus.sources, key=lambda source: source.name))
-    return replace(corpus, sources=ordered, synthetic=_is_synthetic(corpus.root))
+    return replace(corpus, sources=ordered, synthetic=_is_synthetic(corpus.root), options=options)
 
 
 def _is_synthetic(root: Path) -> bool:

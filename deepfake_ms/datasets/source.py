@@ -1,24 +1,35 @@
-"""A corpus: its files, and what it says about them."""
+"""A corpus: its files, what it says about them, and what the layouts share to find them."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path, PurePath, PureWindowsPath
+from typing import Any
 
 from deepfake_ms.errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
+# Nine digits at most, so that a date or time stamp never overflows the manifest's 32-bit frame index.
+_NUMBERED_IMAGE = re.compile(r"(.+)_(\d{1,9})")
+
 
 @dataclass(frozen=True)
 class Source:
-    """One video file or still image of a corpus."""
+    """One video file or still image of a corpus.
+
+    Raises:
+        UserError: `video_id` would not stay inside the folder that holds the crops.
+    """
 
     path: Path
-    """Where it lies: the corpus root as the user gave it, then `name`."""
+    """Where it lies."""
     name: str
-    """Path relative to the corpus root, with forward slashes."""
+    """Path relative to the corpus root, with forward slashes; a table may also name files outside its folder."""
     video_id: str
-    """Unique in the corpus, e.g. ``Celeb-real/id0_0000``; the images of one video share it."""
+    """Unique in the corpus, e.g. ``Celeb-real/id0_0000``; the images of one video share it. Names the crops' folder."""
     label: str
     """``real``, ``fake`` or ``unlabelled``."""
     method: str
@@ -30,7 +41,15 @@ class Source:
     media: str
     """``video`` or ``image``."""
     frame_index: int = 0
-    """Images only: position in their video, from the file name."""
+    """Images only: position in their video."""
+
+    def __post_init__(self) -> None:
+        parts = self.video_id.split("/")
+        if "\\" in self.video_id or PureWindowsPath(self.video_id).drive or {"", ".", ".."} & set(parts):
+            raise UserError(
+                f"{self.path}: the video id {self.video_id!r} cannot name a folder of crops: rename the video to a "
+                "relative path with forward slashes, without '..' and drive letter."
+            )
 
 
 @dataclass(frozen=True)
@@ -45,14 +64,115 @@ class Corpus:
     """What the corpus's own lists name but its folders lack, sorted."""
     synthetic: bool = False
     """Whether the corpus says of itself (in ``corpus.json``) that it was drawn."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The layout's, as the user gave them."""
 
 
-def require_folder(root: Path, expected: str) -> None:
-    """Refuse a corpus root that is not a folder; `expected` is the tree to show.
+@dataclass(frozen=True)
+class Layout:
+    """What a corpus looks like on disk, to show when something else is found."""
+
+    corpus: str
+    """The corpus's name."""
+    tree: str
+    """Where its files lie, one line each."""
+
+    def error(self, reason: str) -> UserError:
+        """The refusal that gives `reason` and shows the expected tree."""
+        return UserError(f"{reason}; the layout of {self.corpus} is:\n{self.tree}")
+
+    def require_folder(self, root: Path) -> None:
+        """Refuse a corpus root that is not a folder.
+
+        Raises:
+            UserError: `root` does not exist or is a file.
+        """
+        if not root.is_dir():
+            reason = "is a file, not a folder" if root.is_file() else "does not exist"
+            raise self.error(f"The corpus root {root} {reason}")
+
+
+@dataclass(frozen=True)
+class VideoFolder:
+    """A folder whose videos are all of one kind and carry their identities in their names."""
+
+    path: str
+    """Relative to the corpus root, e.g. ``original_sequences/youtube/c23/videos``."""
+    name: str
+    """What the video ids begin with, e.g. ``youtube``."""
+    label: str
+    method: str
+    stem: re.Pattern[str]
+    """Matches every file name without its suffix; each group is one identity, a fake's target before its donor."""
+    identity: str = "{}"
+    """How a group becomes an identity, e.g. ``youtube_{}``."""
+
+    def sources(self, root: Path, layout: Layout) -> list[Source]:
+        """The videos, with no official side yet.
+
+        Raises:
+            UserError: there are none, or the name of one does not give its identities.
+        """
+        paths = list_videos(root / self.path)
+        if not paths:
+            raise layout.error(f"{root} has no videos in {self.path}/")
+        return [self._source(path, layout) for path in paths]
+
+    def _source(self, path: Path, layout: Layout) -> Source:
+        match = self.stem.fullmatch(path.stem)
+        if match is None:
+            raise layout.error(f"{path} does not say who is in it: rename or remove it")
+        return Source(
+            path=path,
+            name=f"{self.path}/{path.name}",
+            video_id=f"{self.name}/{path.stem}",
+            label=self.label,
+            method=self.method,
+            identities=tuple(self.identity.format(group) for group in match.groups()),
+            official_side=None,
+            media="video",
+        )
+
+
+def list_videos(folder: Path) -> list[Path]:
+    """The ``.mp4`` files of a folder, sorted, without hidden ones; none if there is no such folder."""
+    return sorted(path for path in folder.glob("*.mp4") if not path.name.startswith(".") and path.is_file())
+
+
+def missing_names(listed: Iterable[str], sources: Iterable[Source]) -> tuple[str, ...]:
+    """Those of the `listed` names that no source has, sorted."""
+    return tuple(sorted(set(listed) - {source.name for source in sources}))
+
+
+def media_of(path: PurePath) -> str | None:
+    """``video`` or ``image`` by the suffix, None for any other file."""
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return "video"
+    return "image" if suffix in IMAGE_SUFFIXES else None
+
+
+def id_and_frame(path: PurePath) -> tuple[str, int]:
+    """Video id and frame index of a file, by its relative path: ``a/VIDEO_12.jpg`` is frame 12 of ``a/VIDEO``."""
+    if media_of(path) == "image" and (match := _NUMBERED_IMAGE.fullmatch(path.stem)):
+        return (path.parent / match[1]).as_posix(), int(match[2])
+    return path.with_suffix("").as_posix(), 0
+
+
+def refuse_shared_ids(sources: Sequence[Source], remedy: str) -> None:
+    """One video file, or any number of differently numbered images, may stand for one video.
+
+    Args:
+        sources: all files of the corpus.
+        remedy: what to do, e.g. ``rename one of``; the first files' names follow.
 
     Raises:
-        UserError: `root` does not exist or is a file.
+        UserError: some files claim the same video, or the same frame of it.
     """
-    if not root.is_dir():
-        reason = "is a file, not a folder" if root.is_file() else "does not exist"
-        raise UserError(f"The corpus root {root} {reason}; give the folder that holds:\n{expected}")
+    ordered = sorted(sources, key=lambda source: (source.video_id, source.name))
+    for video_id, group in groupby(ordered, key=lambda source: source.video_id):
+        files = list(group)
+        frames = {source.frame_index for source in files}
+        if len(files) > 1 and (len(frames) < len(files) or any(source.media == "video" for source in files)):
+            names = ", ".join(source.name for source in files[:5])
+            raise UserError(f"Several files claim to be video {video_id}: {remedy} {names}.")

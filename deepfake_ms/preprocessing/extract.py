@@ -1,9 +1,12 @@
 """One video, or the images of one video, to face crops and a record of what became of every frame."""
 
+import glob
 import hashlib
+import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,25 @@ import numpy as np
 from deepfake_ms.datasets import Source
 from deepfake_ms.files import write_atomically, write_json
 from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS
-from deepfake_ms.preprocessing.crops import crop_face, encode_png
+from deepfake_ms.preprocessing.crops import CROP_SUFFIX, crop_face, encode_crop
 from deepfake_ms.preprocessing.faces import Face, FaceDetector, follow_subject
-from deepfake_ms.preprocessing.frames import Frame, UnreadableMedia, read_frames, read_image
+from deepfake_ms.preprocessing.frames import Frame, read_frames
+from deepfake_ms.preprocessing.images import read_image
+from deepfake_ms.preprocessing.media import UnreadableMedia
 from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
 
-_FRAMES_AT_ONCE = 8
-"""Decoded frames that the detector gets together, which bounds the memory: 50 MB at 1080p."""
+_UNDECIDED = ".candidate"
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A probable face, its crop written: which of them is the subject shows only after the last frame."""
+
+    face: Face
+    path: Path
+    facts: dict[str, Any]
+    """The columns of its manifest row that need the pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +43,17 @@ class _ExaminedFrame:
     source: Source
     index: int
     time_s: float
-    faces: list[Face]
-    crops: list[tuple[np.ndarray, np.ndarray]]
-    """Per face its crop [S, S, 3] and the landmarks in it [5, 2]: the subject is known only after the last frame."""
+    size: tuple[int, int]
+    """Width, height in pixels."""
+    candidates: list[_Candidate]
     any_detection: bool
     """Whether there was any face before the improbable ones were dropped."""
+
+    @property
+    def several_faces(self) -> bool:
+        """Whether there is a second face of at least half the size of the largest (others cannot be the subject)."""
+        sides = sorted((candidate.face.side for candidate in self.candidates), reverse=True)
+        return len(sides) > 1 and sides[1] >= sides[0] / 2
 
 
 def record_path(folder: Path, video_id: str) -> Path:
@@ -41,45 +61,73 @@ def record_path(folder: Path, video_id: str) -> Path:
     return folder / "records" / f"{video_id}.json"
 
 
-def extract_faces(sources: Sequence[Source], folder: Path, recipe: PrepareRecipe, detector: FaceDetector) -> None:
-    """Write the crops of one video to ``crops/VIDEO_ID/FRAME.png`` under `folder`, then its record.
+def read_record(folder: Path, video_id: str) -> dict[str, Any]:
+    """The record that `extract_faces` wrote."""
+    return json.loads(record_path(folder, video_id).read_text(encoding="utf-8"))
+
+
+def extract_faces(
+    sources: Sequence[Source], folder: Path, recipe: PrepareRecipe, detector: FaceDetector
+) -> dict[str, Any]:
+    """Write the crops of one video to ``crops/VIDEO_ID/FRAME.bmp`` under `folder`, then its record.
 
     A file that cannot be read to its end is quarantined: nothing of it is kept. The record holds the manifest rows
     and the counts for the report, and is written last, so a video without a record is to be done again.
+
+    One face per frame is kept, see `follow_subject`. Faces that reach over the frame's edge, even with an eye, are
+    kept too (what is missing is black) and counted.
 
     Args:
         sources: one video file, or images, all of the same `video_id`.
         folder: the prepared folder.
         recipe: sampling, crop and confidence settings.
         detector: finds the faces.
+
+    Returns:
+        The record.
     """
+    video_id = sources[0].video_id
+    _clear(folder, video_id)
     quarantined: list[dict[str, str]] = []
-    examined: list[_ExaminedFrame] = []
-    pairs = _read(sorted(sources, key=lambda source: source.frame_index), recipe.fps, quarantined)
-    while chunk := list(islice(pairs, _FRAMES_AT_ONCE)):
-        detections = detector.detect([frame.image for _, frame in chunk])
-        examined += [
-            _examine(source, frame, faces, recipe) for (source, frame), faces in zip(chunk, detections, strict=True)
-        ]
+    frames, seen = tee(_read(sorted(sources, key=lambda source: source.frame_index), recipe.fps, quarantined))
+    detections = detector.detect(frame.image for _, frame in seen)
+    examined = [
+        _examine(source, frame, faces, recipe, folder)
+        for (source, frame), faces in zip(frames, detections, strict=True)
+    ]
     unreadable = {entry["source"] for entry in quarantined}
     examined = [frame for frame in examined if frame.source.name not in unreadable]
-    subjects = follow_subject([frame.faces for frame in examined])
+    subjects = follow_subject([[candidate.face for candidate in frame.candidates] for frame in examined])
+    kept = [
+        (frame, next(candidate for candidate in frame.candidates if candidate.face is subject))
+        for frame, subject in zip(examined, subjects, strict=True)
+        if subject is not None
+    ]
     record = {
-        "video_id": sources[0].video_id,
+        "video_id": video_id,
         "label": sources[0].label,
         "files": len(sources),
         "quarantined": quarantined,
         "frames_read": len(examined),
         "dropped_no_face": sum(not frame.any_detection for frame in examined),
-        "dropped_low_probability": sum(frame.any_detection and not frame.faces for frame in examined),
-        "several_faces": sum(len(frame.faces) > 1 for frame in examined),
-        "rows": [
-            _keep(frame, subject, folder)
-            for frame, subject in zip(examined, subjects, strict=True)
-            if subject is not None
-        ],
+        "dropped_low_probability": sum(frame.any_detection and not frame.candidates for frame in examined),
+        "several_faces": sum(frame.several_faces for frame in examined),
+        "faces_over_edge": sum(_reaches_outside(subject.face.box.reshape(2, 2), frame.size) for frame, subject in kept),
+        "eyes_outside": sum(_reaches_outside(subject.face.landmarks[:2], frame.size) for frame, subject in kept),
+        "rows": [_keep(frame, subject, folder) for frame, subject in kept],
     }
-    write_json(record_path(folder, sources[0].video_id), record)
+    for path in (folder / "crops" / video_id).glob(f"*{_UNDECIDED}"):
+        path.unlink()
+    write_json(record_path(folder, video_id), record)
+    return record
+
+
+def _clear(folder: Path, video_id: str) -> None:
+    """Remove what a killed run may have left of this video."""
+    shutil.rmtree(folder / "crops" / video_id, ignore_errors=True)
+    record = record_path(folder, video_id)
+    for part in record.parent.glob(f".{glob.escape(record.name)}.*.part"):
+        part.unlink()
 
 
 def _read(sources: Sequence[Source], fps: float, quarantined: list[dict[str, str]]) -> Iterator[tuple[Source, Frame]]:
@@ -95,19 +143,50 @@ def _read(sources: Sequence[Source], fps: float, quarantined: list[dict[str, str
             quarantined.append({"source": source.name, "label": source.label, "reason": str(reason)})
 
 
-def _examine(source: Source, frame: Frame, detections: list[Face], recipe: PrepareRecipe) -> _ExaminedFrame:
-    faces = [face for face in detections if face.probability >= recipe.min_probability]
-    crops = [crop_face(frame.image, face, recipe.crop_size, recipe.margin) for face in faces]
-    return _ExaminedFrame(source, frame.index, frame.time_s, faces, crops, any_detection=bool(detections))
+def _examine(
+    source: Source, frame: Frame, detections: list[Face], recipe: PrepareRecipe, folder: Path
+) -> _ExaminedFrame:
+    probable = [face for face in detections if face.probability >= recipe.min_probability]
+    return _ExaminedFrame(
+        source,
+        frame.index,
+        frame.time_s,
+        size=frame.image.shape[1::-1],
+        candidates=[
+            _crop(frame, face, recipe, folder / "crops" / source.video_id / f"{frame.index:06d}_{number}{_UNDECIDED}")
+            for number, face in enumerate(probable)
+        ],
+        any_detection=bool(detections),
+    )
 
 
-def _keep(frame: _ExaminedFrame, subject: Face, folder: Path) -> dict[str, Any]:
-    """Write the subject's crop; returns its manifest row."""
-    crop, landmarks = frame.crops[frame.faces.index(subject)]
-    content = encode_png(crop)
+def _crop(frame: Frame, face: Face, recipe: PrepareRecipe, path: Path) -> _Candidate:
+    crop, landmarks = crop_face(frame.image, face, recipe.crop_size, recipe.margin)
+    content = encode_crop(crop)
+    write_atomically(path, content)
+    return _Candidate(
+        face,
+        path,
+        {
+            **dict(zip(BOX_COLUMNS, face.box.tolist(), strict=True)),
+            **dict(zip(LANDMARK_COLUMNS, landmarks.ravel().tolist(), strict=True)),
+            "probability": face.probability,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "perceptual_hash": perceptual_hash(crop),
+        },
+    )
+
+
+def _reaches_outside(points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether any of the points [N, 2] lies outside a frame of this size."""
+    return bool((points < 0).any() or (points > size).any())
+
+
+def _keep(frame: _ExaminedFrame, subject: _Candidate, folder: Path) -> dict[str, Any]:
+    """Give the subject's crop its name; returns its manifest row."""
     source = frame.source
-    name = f"crops/{source.video_id}/{frame.index:06d}.png"
-    write_atomically(folder / name, content)
+    name = f"crops/{source.video_id}/{frame.index:06d}{CROP_SUFFIX}"
+    subject.path.rename(folder / name)
     return {
         "sample_id": f"{source.video_id}#{frame.index}",
         "source": source.name,
@@ -118,10 +197,6 @@ def _keep(frame: _ExaminedFrame, subject: Face, folder: Path) -> dict[str, Any]:
         "official_side": source.official_side,
         "frame_index": frame.index,
         "time_s": frame.time_s,
-        **dict(zip(BOX_COLUMNS, subject.box.tolist(), strict=True)),
-        **dict(zip(LANDMARK_COLUMNS, landmarks.ravel().tolist(), strict=True)),
-        "probability": subject.probability,
         "crop": name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "perceptual_hash": perceptual_hash(crop),
+        **subject.facts,
     }

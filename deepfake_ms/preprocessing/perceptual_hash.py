@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 HASH_SIZE = 16
-"""The hash has this number squared of bits."""
+"""The hash has this number squared of bits; `deepfake_ms.data.near_duplicates` says why so many."""
 
 
 def perceptual_hash(crop: np.ndarray) -> str:

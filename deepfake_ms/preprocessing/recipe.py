@@ -20,7 +20,7 @@ class PrepareRecipe:
         UserError: a value is out of range.
     """
 
-    PIPELINE_VERSION: ClassVar[int] = 1
+    PIPELINE_VERSION: ClassVar[int] = 2
     """Raise it whenever the code makes other crops of the same input: old prepared folders are then left alone."""
 
     fps: float = 1.0

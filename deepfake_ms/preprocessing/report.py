@@ -1,6 +1,6 @@
 """The prepare report: how many videos and frames of each class were read, kept and dropped, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,17 +16,35 @@ _COUNTS = {
     "dropped_no_face": "frames dropped: no face",
     "dropped_low_probability": "frames dropped: low probability",
     "several_faces": "frames with several faces",
+    "faces_over_edge": "faces kept that reach over the edge",
+    "eyes_outside": "faces kept with an eye outside",
 }
+_COUNTED_IN_RECORDS = (
+    "frames_read",
+    "dropped_no_face",
+    "dropped_low_probability",
+    "several_faces",
+    "faces_over_edge",
+    "eyes_outside",
+)
+_NAMED_AT_MOST = 10
 
 
-def build_report(data_name: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Add up the records of `deepfake_ms.preprocessing.extract`.
+def build_report(data_name: str, records: Iterable[dict[str, Any]], missing: Sequence[str] = ()) -> dict[str, Any]:
+    """Add up the records of `deepfake_ms.preprocessing.extract`, which are held one at a time.
+
+    Args:
+        data_name: name of the data configuration.
+        records: of all videos.
+        missing: what the corpus's own lists name but its folders lack.
 
     Returns:
         ``data``, ``classes`` (label → counts of videos and of frames; a video is quarantined when none of its files
-        can be read) and ``quarantined`` (every unreadable file with its ``source``, ``label`` and ``reason``).
+        can be read), ``quarantined`` (every unreadable file with its ``source``, ``label`` and ``reason``) and
+        ``missing``.
     """
     classes: dict[str, dict[str, int]] = {}
+    quarantined: list[dict[str, str]] = []
     for record in records:
         counts = classes.setdefault(record["label"], dict.fromkeys(_COUNTS, 0))
         read = len(record["quarantined"]) < record["files"]
@@ -35,13 +53,14 @@ def build_report(data_name: str, records: Sequence[dict[str, Any]]) -> dict[str,
         counts["videos_quarantined"] += not read
         counts["videos_without_face"] += read and not record["rows"]
         counts["faces_kept"] += len(record["rows"])
-        for name in ("frames_read", "dropped_no_face", "dropped_low_probability", "several_faces"):
+        for name in _COUNTED_IN_RECORDS:
             counts[name] += record[name]
-    quarantined = [entry for record in records for entry in record["quarantined"]]
+        quarantined += record["quarantined"]
     return {
         "data": data_name,
         "classes": classes,
         "quarantined": sorted(quarantined, key=lambda entry: entry["source"]),
+        "missing": list(missing),
     }
 
 
@@ -58,6 +77,14 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
     console.print(table)
     if report["quarantined"]:
         console.print(f"Quarantined and left out: {len(report['quarantined'])} files")
-        for entry in report["quarantined"]:
+        for entry in report["quarantined"][:_NAMED_AT_MOST]:
             console.print(f"  {entry['source']}: {entry['reason']}", markup=False)
+        if len(report["quarantined"]) > _NAMED_AT_MOST:
+            console.print("  … (all are in the report)")
         console.print("To use them, fetch them from their source again and run the same command; else go on without.")
+    if report["missing"]:
+        named = ", ".join(report["missing"][:3])
+        console.print(
+            f"Named in the corpus's own lists but not on disk: {len(report['missing'])} files, e.g. {named}",
+            markup=False,
+        )

@@ -1,4 +1,4 @@
-"""The Celeb-DF-v2 tree, as empty files: nothing is opened to find the sources."""
+"""The Celeb-DF tree, as empty files: nothing is opened to find the sources."""
 
 import pytest
 
@@ -29,18 +29,22 @@ def test_labels_identities_and_test_list(corpus):
     assert list(sources) == sorted(VIDEOS)
     told = {name: (s.video_id, s.label, s.method, s.identities, s.official_side) for name, s in sources.items()}
     assert told == {
-        "Celeb-real/id0_0000.mp4": ("Celeb-real/id0_0000", "real", "real", ("id0",), False),
-        "Celeb-real/id1_0003.mp4": ("Celeb-real/id1_0003", "real", "real", ("id1",), False),
-        "YouTube-real/00170.mp4": ("YouTube-real/00170", "real", "real", ("youtube_00170",), True),
+        "Celeb-real/id0_0000.mp4": ("Celeb-real/id0_0000", "real", "real", ("id0",), None),
+        "Celeb-real/id1_0003.mp4": ("Celeb-real/id1_0003", "real", "real", ("id1",), None),
+        "YouTube-real/00170.mp4": ("YouTube-real/00170", "real", "real", ("youtube_00170",), "test"),
         "Celeb-synthesis/id0_id1_0000.mp4": (
             "Celeb-synthesis/id0_id1_0000",
             "fake",
             "celebdf_swap",
             ("id0", "id1"),
-            True,
+            "test",
         ),
     }
     assert all(source.path.is_file() and source.media == "video" for source in sources.values())
+
+
+def test_what_the_list_names_and_the_folders_lack_is_told(corpus):
+    assert find_corpus("celebdf", corpus).missing == ("Celeb-real/id9_0009.mp4",)
 
 
 def test_hidden_files_are_passed_over(corpus):
@@ -84,5 +88,7 @@ def test_wrong_roots_and_layouts(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):
         find_corpus("celebdf", tmp_path / "file")
-    with pytest.raises(UserError, match="celebdf, folder"):
+    with pytest.raises(UserError, match="celebdf, faceforensics"):
         find_corpus("celebdfv2", tmp_path)
+    with pytest.raises(UserError, match="no option compression; it has none"):
+        find_corpus("celebdf", tmp_path, {"compression": "c23"})

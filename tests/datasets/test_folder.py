@@ -23,7 +23,10 @@ def test_class_folders_are_searched_in_depth_and_alone(tmp_path):
 
 
 def test_one_class_alone_is_found(tmp_path):
-    assert [s.label for s in find_corpus("folder", make(tmp_path, "fake/a.mov", "fake/b.mkv")).sources] == ["fake", "fake"]
+    assert [s.label for s in find_corpus("folder", make(tmp_path, "fake/a.mov", "fake/b.mkv")).sources] == [
+        "fake",
+        "fake",
+    ]
 
 
 def test_a_flat_folder_is_unlabelled(tmp_path):
@@ -70,3 +73,8 @@ def test_a_root_without_media_is_refused(tmp_path, names):
 def test_a_missing_root_is_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         find_corpus("folder", tmp_path / "nowhere")
+
+
+def test_a_name_that_cannot_name_a_folder_everywhere_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cannot name a folder of crops"):
+        find_corpus("folder", make(tmp_path, "real/a\\b.mp4"))

@@ -11,18 +11,33 @@ import numpy as np
 from deepfake_ms.preprocessing.faces import Face
 
 
-def write_video(path: Path, images, times=None, fps=10, codec="mpeg4", rotation=0, options=None) -> Path:
-    """Encode RGB `images`; `times` (seconds) makes the frame rate variable."""
+def write_video(
+    path: Path,
+    images,
+    times=None,
+    fps=10,
+    codec="mpeg4",
+    rotation=0,
+    options=None,
+    codec_options=None,
+    pixel_format="yuv420p",
+    set_stream=lambda stream: None,
+) -> Path:
+    """Encode RGB `images`; `times` (seconds) makes the frame rate variable.
+
+    `options` are the container's; `set_stream` gets the stream before anything is encoded.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=fps)
+        stream = container.add_stream(codec, rate=fps, options=codec_options or {})
         stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixel_format
         stream.bit_rate = 4_000_000
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:
             stream.set_display_rotation(rotation)
+        set_stream(stream)
         for index, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = index if times is None else round(times[index] * 1000)
@@ -51,7 +66,8 @@ class SquareDetector:
     """Finds the red squares, largest first. Dull red (as `picture` never draws) is an improbable face."""
 
     def detect(self, images):
-        return [self._detect(image.astype(int)) for image in images]
+        for image in images:
+            yield self._detect(image.astype(int))
 
     def _detect(self, image):
         red = image[..., 0] - image[..., 1]
@@ -66,12 +82,21 @@ class SquareDetector:
         return sorted(faces, key=lambda each: -each.side)
 
 
+class WholeSquareDetector(SquareDetector):
+    """Sees a square of 30 pixels whole where the picture's left edge cuts it."""
+
+    def detect(self, images):
+        for faces in super().detect(images):
+            yield [face(min(each.centre[0], 2 * each.centre[0] - 15), each.centre[1], 30) for each in faces]
+
+
 class SlowSquareDetector(SquareDetector):
     """Takes its time, so that a run can be killed in the middle."""
 
     def detect(self, images):
-        time.sleep(0.15)
-        return super().detect(images)
+        for faces in super().detect(images):
+            time.sleep(0.05)
+            yield faces
 
 
 def draw_corpus(root: Path, videos=6) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,19 +14,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from drawn import SquareDetector, draw_corpus, picture, write_video
+from drawn import SquareDetector, WholeSquareDetector, draw_corpus, picture, write_video
 
 from deepfake_ms.datasets import find_corpus
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import LANDMARK_COLUMNS, read_manifest
-from deepfake_ms.preprocessing.prepare import find_prepared, fingerprint_corpus, prepare_corpus
+from deepfake_ms.preprocessing.fingerprint import digest_contents, fingerprint_corpus
+from deepfake_ms.preprocessing.prepare import prepare_corpus
+from deepfake_ms.preprocessing.prepared import find_prepared
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.preprocessing.shards import Shard, only_process
 
 RECIPE = PrepareRecipe(fps=2, crop_size=32)
 
 
 def prepare(root, prepared_root, workers=0, recipe=RECIPE, data_name="demo", detector=SquareDetector, **options):
-    return prepare_corpus(find_corpus("folder", root), data_name, recipe, prepared_root, workers, make_detector=detector, **options)
+    return prepare_corpus(
+        find_corpus("folder", root), data_name, recipe, prepared_root, workers, make_detector=detector, **options
+    )
 
 
 def contents(folder):
@@ -66,7 +72,7 @@ def test_manifest_rows_crops_and_description(corpus, prepared):
     assert images.time_s.eq(0).all()
     for row in manifest.itertuples():
         content = (prepared / row.crop).read_bytes()
-        assert row.crop == f"crops/{row.video_id}/{row.frame_index:06d}.png"
+        assert row.crop == f"crops/{row.video_id}/{row.frame_index:06d}.bmp"
         assert hashlib.sha256(content).hexdigest() == row.sha256
         crop = cv2.imread(str(prepared / row.crop))[..., ::-1]
         assert crop.shape == (32, 32, 3)
@@ -84,7 +90,7 @@ def test_manifest_rows_crops_and_description(corpus, prepared):
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_number_of_workers_changes_nothing(corpus, prepared, tmp_path, workers):
     seen = []
-    folder = prepare(corpus, tmp_path, workers, progress=lambda done, total: seen.append((done, total)))
+    folder = prepare(corpus, tmp_path, workers, progress=lambda done: seen.append((done.videos_done, done.videos)))
     assert contents(folder) == contents(prepared)
     assert seen == [(done, 7) for done in range(8)]
 
@@ -120,14 +126,27 @@ def test_a_killed_run_continues_to_the_same_bytes(corpus, prepared, tmp_path, wo
     process.kill()
     process.wait()
     assert 1 <= len(records) < 7
-    with pytest.raises(UserError, match=r"python -m deepfake_ms\.prepare data=demo"):
-        find_prepared(tmp_path, "demo", corpus, RECIPE)
+    with pytest.raises(UserError, match=r"run `python -m deepfake_ms\.prepare`"):
+        find_prepared(tmp_path, "demo", corpus, {}, RECIPE)
     assert_all_exit(process.pid)
     done_before = {path: path.stat().st_mtime_ns for path in folder.glob("records/*/*.json")}
-    (folder / "crops" / ".000000.png.1.part").write_bytes(b"what a kill in the middle of a write leaves")
+    undone = next(path for path in prepared.glob("records/*/*.json") if path.name not in {r.name for r in records})
+    leave_parts(folder, f"{undone.parent.name}/{undone.stem}")
     assert prepare(corpus, tmp_path) == folder
     assert {path: path.stat().st_mtime_ns for path in done_before} == done_before
     assert contents(folder) == contents(prepared)
+
+
+def leave_parts(folder, video_id):
+    """What a kill in the middle of a video leaves."""
+    for name in (
+        f"crops/{video_id}/000000_0.candidate",
+        f"crops/{video_id}/.000005_0.candidate.1.part",
+        f"crops/{video_id}/000099.bmp",
+        f"records/{Path(video_id).parent}/.{Path(video_id).name}.json.1.part",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"half")
 
 
 def assert_all_exit(session):
@@ -151,6 +170,109 @@ def alive_in(session):
         if int(its_session) == session and state != "Z":
             alive.append(int(stat.parent.name))
     return alive
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_any_moment_lead_to_the_same_bytes(corpus, prepared, tmp_path):
+    """With two workers, at growing distances from the start, until a run comes to its end."""
+    command = [sys.executable, "-c", RUN_SLOWLY, str(Path(__file__).parent), str(corpus), str(tmp_path), "2"]
+    folder = tmp_path / prepared.name
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        process = subprocess.Popen(command, start_new_session=True)
+        try:
+            process.wait(timeout=random.uniform(2.5, 7))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert_all_exit(process.pid)
+        shutil.rmtree(folder / "records" / "real", ignore_errors=True)  # so that there is work for all twenty
+    assert prepare(corpus, tmp_path) == folder
+    assert contents(folder) == contents(prepared)
+
+
+def test_shards_make_the_same_folder_and_the_last_one_finishes_it(corpus, prepared, tmp_path):
+    for shard in ("3/3", "1/3"):
+        folder = prepare(corpus, tmp_path, shard=Shard.parse(shard))
+        assert not (folder / "manifest.parquet").exists()
+    with pytest.raises(UserError, match=r"2 of 7 videos are not prepared, e\.g\. fake/video3"):
+        prepare(corpus, tmp_path, merge_only=True)
+    with pytest.raises(UserError, match="prepared faces"):
+        find_prepared(tmp_path, "demo", corpus, {}, RECIPE)
+    assert prepare(corpus, tmp_path, shard=Shard(2, 3)) == folder
+    assert contents(folder) == contents(prepared)
+    assert prepare(corpus, tmp_path, merge_only=True) == folder
+
+
+def test_shards_share_out_everything_once():
+    items = list(range(11))
+    for count in (1, 2, 4, 11, 13):
+        shares = [Shard(index, count).share_of(items) for index in range(1, count + 1)]
+        assert sorted(sum(shares, [])) == items
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "1/0", "a/b", "-1/2"])
+def test_wrong_shards_are_refused(text):
+    with pytest.raises(UserError, match=f"shard={text}"):
+        Shard.parse(text)
+
+
+def test_two_processes_do_not_prepare_the_same_part(corpus, prepared, tmp_path):
+    name = prepared.name
+    with only_process(tmp_path, name, Shard(1, 2)):
+        for shard in (Shard(1, 2), Shard(), Shard(1, 3)):
+            with pytest.raises(UserError, match="Another process is preparing"):
+                prepare(corpus, tmp_path, shard=shard)
+        prepare(corpus, tmp_path, shard=Shard(2, 2))
+    folder = prepare(corpus, tmp_path)
+    assert contents(folder) == contents(prepared)
+
+
+def test_contents_are_read_once_while_they_do_not_change(corpus, tmp_path):
+    sources = find_corpus("folder", corpus).sources
+    digests = digest_contents(sources, tmp_path, first=3, threads=2)
+    assert digests == [hashlib.sha256(source.path.read_bytes()).hexdigest() for source in sources]
+    for note in tmp_path.glob("*.json"):
+        note.write_text(note.read_text().replace('"sha256": "', '"sha256": "noted '))
+    assert digest_contents(sources, tmp_path) == [f"noted {digest}" for digest in digests]
+    os.utime(sources[0].path)
+    assert digest_contents(sources, tmp_path) == [digests[0], *(f"noted {digest}" for digest in digests[1:])]
+
+
+def test_a_folder_is_not_continued_with_other_libraries(corpus, tmp_path):
+    folder = prepare(corpus, tmp_path, shard=Shard(1, 2))
+    description = json.loads((folder / "prepared.json").read_text())
+    description["versions"]["torch"] = "1.0"
+    (folder / "prepared.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match=r"torch 1\.0 then, .* now"):
+        prepare(corpus, tmp_path, shard=Shard(2, 2))
+
+
+def test_faces_at_the_edge_are_kept_and_counted(tmp_path):
+    root = tmp_path / "corpus"
+    root.mkdir()
+    places = {"inside": (60, 40), "over the edge": (12, 40), "an eye outside": (5, 40)}
+    for name, place in places.items():
+        cv2.imwrite(str(root / f"{name}.png"), picture((*place, 30))[..., ::-1])
+    folder = prepare(root, tmp_path / "prepared", detector=WholeSquareDetector)
+    counts = report_of(folder)["classes"]["unlabelled"]
+    assert (counts["faces_kept"], counts["faces_over_edge"], counts["eyes_outside"]) == (3, 2, 1)
+
+
+def test_only_faces_of_comparable_size_count_as_several(tmp_path):
+    root = tmp_path / "corpus"
+    root.mkdir()
+    for number, sides in enumerate([(40, 24), (40, 16), (40,)]):
+        faces = [(40 + 50 * place, 40, side) for place, side in enumerate(sides)]
+        cv2.imwrite(str(root / f"a_{number}.png"), picture(*faces)[..., ::-1])
+    assert report_of(prepare(root, tmp_path / "prepared"))["classes"]["unlabelled"]["several_faces"] == 1
+
+
+def test_what_the_lists_name_but_the_folders_lack_is_reported(corpus, tmp_path):
+    found = replace(find_corpus("folder", corpus), missing=("real/gone.mp4",))
+    folder = prepare_corpus(found, "demo", RECIPE, tmp_path, make_detector=SquareDetector)
+    assert report_of(folder)["missing"] == ["real/gone.mp4"]
 
 
 def test_unreadable_files_are_quarantined_and_the_rest_is_prepared(tmp_path):
@@ -216,15 +338,19 @@ def test_a_dead_worker_is_reported(corpus, tmp_path):
         prepare(corpus, tmp_path, workers=1, detector=Dying)
 
 
-def test_the_fingerprint_covers_recipe_content_and_labels(corpus):
+def test_the_fingerprint_covers_recipe_content_and_labels(corpus, tmp_path):
     sources = find_corpus("folder", corpus).sources
-    known = {fingerprint_corpus(sources, RECIPE)}
-    assert known == {fingerprint_corpus(sources[::-1], PrepareRecipe(fps=2.0, crop_size=32))}
+
+    def fingerprint(sources, recipe=RECIPE):
+        return fingerprint_corpus(sources, recipe, digest_contents(sources, tmp_path))
+
+    known = {fingerprint(sources)}
+    assert known == {fingerprint(sources[::-1], PrepareRecipe(fps=2.0, crop_size=32))}
     for other in (
-        fingerprint_corpus(sources, replace(RECIPE, margin=0.4)),
-        fingerprint_corpus(sources[1:], RECIPE),
-        fingerprint_corpus([replace(sources[0], label="real"), *sources[1:]], RECIPE),
-        fingerprint_corpus([replace(sources[0], path=sources[1].path), *sources[1:]], RECIPE),
+        fingerprint(sources, replace(RECIPE, margin=0.4)),
+        fingerprint(sources[1:]),
+        fingerprint([replace(sources[0], label="real"), *sources[1:]]),
+        fingerprint([replace(sources[0], path=sources[1].path), *sources[1:]]),
     ):
         assert other not in known
         known.add(other)
@@ -235,24 +361,25 @@ def test_find_prepared_tells_corpora_and_recipes_apart(tmp_path):
     (root / "corpus.json").write_text('{"synthetic": true}')
     first = prepare(root, tmp_path / "prepared")
     assert json.loads((first / "prepared.json").read_text())["synthetic"] is True
-    assert find_prepared(tmp_path / "prepared", "demo", root, RECIPE) == first
-    for name, where, recipe in (
-        ("dem", root, RECIPE),
-        ("demo", tmp_path, RECIPE),
-        ("demo", root, replace(RECIPE, fps=1)),
+    assert find_prepared(tmp_path / "prepared", "demo", root, {}, RECIPE) == first
+    for name, where, options, recipe in (
+        ("dem", root, {}, RECIPE),
+        ("demo", tmp_path, {}, RECIPE),
+        ("demo", root, {"methods": ["Deepfakes"]}, RECIPE),
+        ("demo", root, {}, replace(RECIPE, fps=1)),
     ):
-        with pytest.raises(UserError, match=f"prepare data={name}"):
-            find_prepared(tmp_path / "prepared", name, where, recipe)
-    with pytest.raises(UserError, match="prepare data=demo"):
-        find_prepared(tmp_path / "nowhere", "demo", root, RECIPE)
+        with pytest.raises(UserError, match=rf"prepared faces of {name} .* run `python -m deepfake_ms\.prepare`"):
+            find_prepared(tmp_path / "prepared", name, where, options, recipe)
+    with pytest.raises(UserError, match="prepared faces of demo"):
+        find_prepared(tmp_path / "nowhere", "demo", root, {}, RECIPE)
 
     added = write_video(root / "real" / "more.mp4", [picture((60, 40, 30))] * 12)
     second = prepare(root, tmp_path / "prepared")
     assert second != first
-    assert find_prepared(tmp_path / "prepared", "demo", root, RECIPE) == second
+    assert find_prepared(tmp_path / "prepared", "demo", root, {}, RECIPE) == second
     added.unlink()
     assert prepare(root, tmp_path / "prepared") == first
-    assert find_prepared(tmp_path / "prepared", "demo", root, RECIPE) == first
+    assert find_prepared(tmp_path / "prepared", "demo", root, {}, RECIPE) == first
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from deepfake_ms.preprocessing.report import build_report, print_report
 
 def record(label, rows=2, files=1, quarantined=(), **counts):
     zeros = {"frames_read": rows, "dropped_no_face": 0, "dropped_low_probability": 0, "several_faces": 0}
+    zeros |= {"faces_over_edge": 0, "eyes_outside": 0}
     return {"label": label, "rows": [{}] * rows, "files": files, "quarantined": list(quarantined)} | zeros | counts
 
 
@@ -33,6 +34,8 @@ def test_videos_and_frames_are_counted_per_class():
         "dropped_no_face": 0,
         "dropped_low_probability": 0,
         "several_faces": 1,
+        "faces_over_edge": 0,
+        "eyes_outside": 0,
     }
     fake = report["classes"]["fake"]
     assert (fake["videos_without_face"], fake["frames_read"], fake["dropped_no_face"]) == (1, 3, 2)

@@ -1,0 +1,174 @@
+"""FaceForensics++ (Rössler et al., ICCV 2019): 1,000 YouTube sequences and their forgeries by five methods.
+
+A fake ``000_003.mp4`` shows the sequence 000 (target) with the face, or the expression, of 003 (source); each method
+forges both orders of 500 pairs. A real sequence's identity is its number. The 1,000 sequences come from 977 YouTube
+videos, so a few numbers are the same person.
+
+The official lists (``dataset/splits`` in the FaceForensics repository) give 360, 70 and 70 pairs to training,
+validation and test. The download script does not bring them. Without them no video has an official side.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deepfake_ms.datasets.source import Corpus, Layout, VideoFolder, list_videos, missing_names
+from deepfake_ms.errors import UserError
+from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
+
+METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
+COMPRESSION_FOLDERS = {"c0": ("raw", "c0"), "c23": ("c23",), "c40": ("c40",)}
+"""Compression → what the folder may be called: for c0 it depends on the download script's version."""
+SPLIT_FILES = {"train": "train.json", "validation": "val.json", "test": "test.json"}
+
+LAYOUT = Layout(
+    "FaceForensics++",
+    f"""\
+  original_sequences/youtube/COMPRESSION/videos/NNN.mp4           real
+  manipulated_sequences/METHOD/COMPRESSION/videos/NNN_MMM.mp4     fake: target NNN, source MMM
+  splits/{" splits/".join(SPLIT_FILES.values())}      optional, from the FaceForensics repository
+with METHOD {", ".join(METHODS)}
+and COMPRESSION c0 (or raw), c23, c40""",
+)
+
+_ORIGINALS = "original_sequences/youtube"
+_SPLIT_FOLDERS = ("splits", ".", "dataset/splits")
+
+
+def find_corpus(root: Path, compression: str = "c23", methods: Sequence[str] | None = None) -> Corpus:
+    """The real videos and the forgeries by `methods` in one compression.
+
+    Args:
+        root: the folder given to the download script.
+        compression: ``c0`` (as good as lossless), ``c23`` (light) or ``c40`` (heavy).
+        methods: some of `METHODS`; None takes all that are on disk.
+
+    Raises:
+        UserError: the tree is another one, it lacks this compression or a method, a video's name does not give its
+            identities, or the split files are incomplete, unreadable or contradict each other.
+    """
+    LAYOUT.require_folder(root)
+    sides = _read_splits(root)
+    originals = VideoFolder(
+        require_videos(root, _ORIGINALS, compression, LAYOUT),
+        "youtube",
+        CLASS_NAMES[REAL],
+        "real",
+        re.compile(r"(\d+)"),
+    )
+    forgeries = [
+        VideoFolder(path, method, CLASS_NAMES[FAKE], method, re.compile(r"(\d+)_(\d+)"))
+        for method, path in _choose_methods(root, compression, methods).items()
+    ]
+    sources = tuple(
+        replace(source, official_side=sides.get(frozenset(source.identities)))
+        for folder in (originals, *forgeries)
+        for source in folder.sources(root, LAYOUT)
+    )
+    return Corpus(root, sources, missing_names(_listed_names(sides, originals, forgeries), sources))
+
+
+def find_videos(root: Path, sequences: str, compression: str) -> str | None:
+    """Where the videos of e.g. ``original_sequences/youtube`` lie, relative to `root`; None if there are none.
+
+    Raises:
+        UserError: the compression is unknown, or lies there twice under two names.
+    """
+    if compression not in COMPRESSION_FOLDERS:
+        raise UserError(f"compression: there is no {compression!r}; choose one of {', '.join(COMPRESSION_FOLDERS)}.")
+    paths = [f"{sequences}/{folder}/videos" for folder in COMPRESSION_FOLDERS[compression]]
+    found = [path for path in paths if list_videos(root / path)]
+    if len(found) > 1:
+        raise UserError(f"{root} has {compression} videos in both {' and '.join(found)}: merge or move one of them.")
+    return found[0] if found else None
+
+
+def require_videos(root: Path, sequences: str, compression: str, layout: Layout) -> str:
+    """As `find_videos`, but there must be some.
+
+    Raises:
+        UserError: there are none; the message names the compressions that are there.
+    """
+    path = find_videos(root, sequences, compression)
+    if path is None:
+        others = [name for name in COMPRESSION_FOLDERS if find_videos(root, sequences, name)]
+        there = f" (but {', '.join(others)})" if others else ""
+        raise layout.error(f"{root} has no {compression} videos in {sequences}/{there}")
+    return path
+
+
+def _choose_methods(root: Path, compression: str, methods: Sequence[str] | None) -> dict[str, str]:
+    """Method → where its videos lie."""
+    found = {method: find_videos(root, f"manipulated_sequences/{method}", compression) for method in METHODS}
+    there = {method: path for method, path in found.items() if path is not None}
+    if not there:
+        raise LAYOUT.error(f"{root} has no {compression} videos of any method in manipulated_sequences/")
+    if methods is None:
+        return there
+    chosen = (methods,) if isinstance(methods, str) else tuple(methods)
+    if not chosen or (lacking := [method for method in chosen if method not in there]):
+        what = f"no {compression} videos of {', '.join(lacking)}" if chosen else "to be told at least one method"
+        raise UserError(f"methods: {root} has {what}; choose from what is there: {', '.join(there)}.")
+    return {method: there[method] for method in chosen}
+
+
+def _read_splits(root: Path) -> dict[frozenset[str], str]:
+    """Side of each listed number, alone, and of each pair, whatever its order; empty without split files."""
+    for folder in (root / name for name in _SPLIT_FOLDERS):
+        lacking = [name for name in SPLIT_FILES.values() if not (folder / name).is_file()]
+        if not lacking:
+            return _sides(folder)
+        if len(lacking) < len(SPLIT_FILES):
+            raise UserError(
+                f"{folder} lacks {' and '.join(lacking)}: take all of {', '.join(SPLIT_FILES.values())} from "
+                "dataset/splits of the FaceForensics repository, or none."
+            )
+    return {}
+
+
+def _sides(folder: Path) -> dict[frozenset[str], str]:
+    sides: dict[frozenset[str], str] = {}
+    for side, name in SPLIT_FILES.items():
+        for pair in _read_pairs(folder / name):
+            for identities in (pair, pair[:1], pair[1:]):
+                if sides.setdefault(frozenset(identities), side) != side:
+                    raise UserError(
+                        f"{folder / name} names {' and '.join(identities)}, which another of the split files names "
+                        "too: take all three from dataset/splits of the FaceForensics repository."
+                    )
+    return sides
+
+
+def _read_pairs(path: Path) -> list[list[str]]:
+    try:
+        pairs = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        pairs = None
+    if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
+        raise UserError(
+            f'{path} is not a list of pairs [["071", "054"], ...]: take it from dataset/splits of the FaceForensics '
+            "repository."
+        )
+    return pairs
+
+
+def _is_pair(pair: object) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(number, str) for number in pair)
+
+
+def _listed_names(
+    sides: dict[frozenset[str], str], originals: VideoFolder, forgeries: Sequence[VideoFolder]
+) -> set[str]:
+    """Names of all files that the split files promise."""
+    names = set()
+    for identities in sides:
+        if len(identities) == 1:
+            names.add(f"{originals.path}/{''.join(identities)}.mp4")
+        else:
+            one, other = sorted(identities)
+            names |= {
+                f"{folder.path}/{stem}.mp4" for folder in forgeries for stem in (f"{one}_{other}", f"{other}_{one}")
+            }
+    return names

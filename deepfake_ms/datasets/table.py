@@ -1,0 +1,145 @@
+"""Files listed in a CSV table, wherever they lie: for corpora that no other layout fits.
+
+    path,label,video,identity,method,side
+    clips/a.mp4,real,,anna,,train
+    frames/b/0001.png,fake,b,anna;ben,faceswap,test
+
+path: a video or image, relative to the table's folder, or absolute.
+label: ``real``, ``fake``, or empty if unknown; such a file can be prepared and scored but not trained on.
+video: optional; the images of one video share it, in the table's order. By default the path tells, as in
+    `deepfake_ms.datasets.folder`.
+identity: optional; who is in it, several separated by ``;``.
+method: optional; how a fake was made.
+side: optional; ``train``, ``validation`` or ``test``, where the official split puts it.
+"""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from deepfake_ms.datasets.source import Corpus, Source, id_and_frame, media_of, refuse_shared_ids
+from deepfake_ms.errors import UserError
+from deepfake_ms.labels import CLASS_NAMES, FAKE, UNLABELLED
+
+REQUIRED = ("path", "label")
+OPTIONAL = ("video", "identity", "method", "side")
+
+_COLUMNS = ", ".join((*REQUIRED, *(f"[{name}]" for name in OPTIONAL)))
+_SIDES = ("train", "validation", "test")
+
+
+def find_corpus(path: Path) -> Corpus:
+    """The files that the table `path` lists.
+
+    A file outside the table's folder is named, and its video by default, by its absolute path.
+
+    Raises:
+        UserError: the table is missing or unreadable, lacks a required or has an unknown column; or a row has an
+            unknown label or side, names a file that is missing, hidden, listed twice or of an unknown kind, or
+            contradicts another row of its video.
+    """
+    table = _read(path)
+    folder = path.absolute().parent
+    files = [Path(os.path.normpath(folder / cell)) for cell in table["path"]]
+    table["file"] = files
+    table["name"] = [_relative(file, folder).as_posix() for file in files]
+    table["media"] = [media_of(file) for file in files]
+    _check_files(path, table)
+    _check_one_of(path, table, "label", CLASS_NAMES)
+    _check_one_of(path, table, "side", _SIDES)
+    _name_videos(table, folder)
+    _check_videos(path, table)
+    sources = [_source(row) for row in table.itertuples()]
+    refuse_shared_ids(sources, "in the table, give another video to one of")
+    return Corpus(path, tuple(sources))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The table as strings, without its blank rows; the index counts rows as a spreadsheet shows them, from 2."""
+    if not path.is_file():
+        raise UserError(f"The corpus table {path} does not exist; give a CSV file with the columns {_COLUMNS}.")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
+    except ValueError as error:  # pandas' errors and a wrong encoding are all ValueErrors
+        raise UserError(f"{path} cannot be read as a table in CSV format and UTF-8: {str(error).strip()}.") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus first cells as row names
+        raise UserError(f"{path} has rows with more cells than its header: put cells that contain commas in quotes.")
+    if lacking := [name for name in REQUIRED if name not in table.columns]:
+        raise UserError(
+            f"{path} has no column {' and '.join(lacking)} but {', '.join(map(str, table.columns))}; the columns of a "
+            f"table, separated by commas, are {_COLUMNS}."
+        )
+    # An ignored misspelt identity column would let one person stand on two sides.
+    if unknown := [str(name) for name in table.columns if name not in REQUIRED + OPTIONAL]:
+        raise UserError(f"{path}: remove or rename the columns {', '.join(unknown)}; a table has {_COLUMNS}.")
+    table = (
+        table.reindex(columns=[*REQUIRED, *OPTIONAL], fill_value="").fillna("").apply(lambda cells: cells.str.strip())
+    )
+    table["label"] = table["label"].str.lower()
+    table.index += 2
+    table = table[(table != "").any(axis=1)].copy()
+    if table.empty:
+        raise UserError(f"{path} lists no file.")
+    return table
+
+
+def _relative(file: Path, folder: Path) -> Path:
+    return file.relative_to(folder) if file.is_relative_to(folder) else file
+
+
+def _name_videos(table: pd.DataFrame, folder: Path) -> None:
+    """Add `video_id` and `frame_index`; images that share a given video are numbered in the table's order."""
+    relative = [_relative(file, folder) for file in table["file"]]
+    told = pd.DataFrame([id_and_frame(path.relative_to(path.anchor)) for path in relative], index=table.index)
+    given = table["video"] != ""
+    table["video_id"] = table["video"].where(given, told[0])
+    table["frame_index"] = table.groupby("video").cumcount().where(given & (table["media"] == "image"), told[1])
+
+
+def _check_files(path: Path, table: pd.DataFrame) -> None:
+    _refuse(path, table, "path", table["path"] == "", "is empty")
+    _refuse(path, table, "path", table["media"].isna(), "is neither a video nor an image")
+    hidden = pd.Series([file.name.startswith(".") for file in table["file"]], index=table.index)
+    _refuse(path, table, "path", hidden, "is a hidden file: remove the row")
+    _refuse(path, table, "path", table["name"].duplicated(), "is listed a second time: remove the row")
+    missing = pd.Series([not file.is_file() for file in table["file"]], index=table.index)
+    _refuse(path, table, "path", missing, "does not exist: paths are relative to the table's folder")
+
+
+def _check_one_of(path: Path, table: pd.DataFrame, column: str, values: tuple[str, ...]) -> None:
+    wrong = ~table[column].isin(("", *values))
+    _refuse(path, table, column, wrong, f"is unknown: write {', '.join(values)} or nothing")
+
+
+def _check_videos(path: Path, table: pd.DataFrame) -> None:
+    """All images of a video must agree in what is said about it."""
+    for column in ("label", "identity", "method", "side"):
+        first = table.groupby("video_id")[column].transform("first")
+        wrong = table[column] != first
+        if wrong.any():
+            row = table.index[wrong][0]
+            problem = f"contradicts {first[row]!r} in another row of the same video {table['video_id'][row]}"
+            _refuse(path, table, column, wrong, problem)
+
+
+def _refuse(path: Path, table: pd.DataFrame, column: str, wrong: pd.Series, problem: str) -> None:
+    if wrong.any():
+        row = table.index[wrong][0]
+        more = f" ({wrong.sum()} such rows)" if wrong.sum() > 1 else ""
+        raise UserError(f"{path}, row {row}: {column} {table[column][row]!r} {problem}{more}.")
+
+
+def _source(row) -> Source:
+    label = row.label or UNLABELLED
+    return Source(
+        path=row.file,
+        name=row.name,
+        video_id=row.video_id,
+        label=label,
+        method=(row.method or label) if label == CLASS_NAMES[FAKE] else label,
+        identities=tuple(name.strip() for name in row.identity.split(";") if name.strip()),
+        official_side=row.side or None,
+        media=row.media,
+        frame_index=int(row.frame_index),
+    )

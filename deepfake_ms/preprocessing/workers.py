@@ -1,0 +1,113 @@
+"""The processes that extract faces: one thread each, videos shared out among them."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from deepfake_ms.datasets import Source
+from deepfake_ms.errors import UserError
+from deepfake_ms.preprocessing.extract import extract_faces
+from deepfake_ms.preprocessing.faces import FaceDetector
+from deepfake_ms.preprocessing.recipe import PrepareRecipe
+
+
+def extract_videos(
+    videos: Sequence[Sequence[Source]],
+    folder: Path,
+    recipe: PrepareRecipe,
+    make_detector: Callable[[], FaceDetector],
+    workers: int,
+) -> Iterator[dict[str, Any]]:
+    """`extract_faces` of every video; gives their records as they are finished.
+
+    Args:
+        videos: the files of each.
+        folder: the prepared folder.
+        recipe: sampling, crop and confidence settings.
+        make_detector: called once in each worker; a module-level function or class.
+        workers: processes to use; 0 works in this one.
+
+    Raises:
+        UserError: a worker process dies.
+    """
+    if workers == 0:
+        yield from _extract_here(videos, folder, recipe, make_detector)
+        return
+    # Spawned, not forked: a fork after torch has started its threads can hang.
+    pool = ProcessPoolExecutor(
+        min(workers, max(1, len(videos))),
+        mp_context=get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(folder, recipe, make_detector),
+    )
+    try:
+        # Large ones first, so that no worker is left with one at the end.
+        ordered = sorted(videos, key=lambda files: -sum(source.path.stat().st_size for source in files))
+        for future in as_completed([pool.submit(_extract_in_worker, files) for files in ordered]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A prepare worker died, perhaps for lack of memory: run the same command again with fewer workers; "
+            "it continues where it stopped."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _extract_here(
+    videos: Sequence[Sequence[Source]],
+    folder: Path,
+    recipe: PrepareRecipe,
+    make_detector: Callable[[], FaceDetector],
+) -> Iterator[dict[str, Any]]:
+    with _one_thread():
+        detector = make_detector()
+        for files in videos:
+            yield extract_faces(files, folder, recipe, detector)
+
+
+_worker_extract: Callable[[Sequence[Source]], dict[str, Any]]
+"""Set once in each worker process, so that the detector is built only once there."""
+
+
+def _start_worker(folder: Path, recipe: PrepareRecipe, make_detector: Callable[[], FaceDetector]) -> None:
+    global _worker_extract
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    _worker_extract = partial(extract_faces, folder=folder, recipe=recipe, detector=make_detector())
+
+
+def _exit_with_parent() -> None:
+    """A pool's workers outlive a killed parent, and would write while its successor continues."""
+    parent_process().join()
+    os._exit(1)
+
+
+def _extract_in_worker(files: Sequence[Source]) -> dict[str, Any]:
+    return _worker_extract(files)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in a worker: results then never depend on how sums are split over threads."""
+    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(cv2_threads)

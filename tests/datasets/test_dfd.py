@@ -1,0 +1,54 @@
+"""The DeepFakeDetection tree inside FaceForensics++'s, as empty files."""
+
+import pytest
+
+from deepfake_ms.datasets import find_corpus
+from deepfake_ms.errors import UserError
+
+REAL = "original_sequences/actors/c40/videos/01__exit_phone_room.mp4"
+FAKE = "manipulated_sequences/DeepFakeDetection/c40/videos/01_02__exit_phone_room__YVGY8LOK.mp4"
+HIDDEN = "original_sequences/actors/c40/videos/._01__exit_phone_room.mp4"
+OF_ANOTHER_CORPUS = "original_sequences/youtube/c40/videos/000.mp4"
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    for name in (REAL, FAKE, HIDDEN, OF_ANOTHER_CORPUS):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_labels_and_identities(corpus):
+    found = find_corpus("dfd", corpus, {"compression": "c40"})
+    assert [(s.name, s.video_id, s.label, s.method, s.identities, s.official_side) for s in found.sources] == [
+        (
+            FAKE,
+            "DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK",
+            "fake",
+            "DeepFakeDetection",
+            ("01", "02"),
+            None,
+        ),
+        (REAL, "actors/01__exit_phone_room", "real", "real", ("01",), None),
+    ]
+    assert found.missing == ()
+
+
+@pytest.mark.parametrize("name", [REAL, FAKE])
+def test_what_is_missing_is_named_with_the_expected_tree(corpus, name):
+    (corpus / name).unlink()
+    with pytest.raises(UserError, match="AA_BB__SCENE__ID") as error:
+        find_corpus("dfd", corpus, {"compression": "c40"})
+    assert name.split("/c40")[0] in str(error.value).splitlines()[0]
+
+
+def test_another_compression_is_refused_with_those_that_are_there(corpus):
+    with pytest.raises(UserError, match=r"no c23 videos in original_sequences/actors/ \(but c40\)"):
+        find_corpus("dfd", corpus)
+
+
+def test_a_name_without_identities_is_refused(corpus):
+    (corpus / REAL).with_name("exit_phone_room.mp4").touch()
+    with pytest.raises(UserError, match="does not say who"):
+        find_corpus("dfd", corpus, {"compression": "c40"})

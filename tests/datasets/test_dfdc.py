@@ -1,0 +1,110 @@
+"""Parts of DFDC's training set, as empty files and small metadata."""
+
+import json
+
+import pytest
+
+from deepfake_ms.datasets import find_corpus
+from deepfake_ms.errors import UserError
+
+PARTS = {
+    "dfdc_train_part_0": {
+        "aaa.mp4": {"label": "REAL", "split": "train", "original": None},
+        "bbb.mp4": {"label": "FAKE", "split": "train", "original": "aaa.mp4"},
+        "ccc.mp4": {"label": "FAKE", "split": "train", "original": None},
+    },
+    "dfdc_train_part_10": {
+        "ddd.mp4": {"label": "FAKE", "split": "train", "original": "elsewhere.mp4"},
+        "eee.mp4": {"label": "REAL", "split": "train"},
+    },
+}
+
+
+def make(root, parts=PARTS):
+    for part, metadata in parts.items():
+        (root / part).mkdir(parents=True, exist_ok=True)
+        (root / part / "metadata.json").write_text(json.dumps(metadata))
+        for name in metadata:
+            (root / part / name).touch()
+    return root
+
+
+def test_labels_and_the_original_as_identity(tmp_path):
+    found = find_corpus("dfdc", make(tmp_path))
+    assert {s.video_id: (s.label, s.method, s.identities, s.official_side) for s in found.sources} == {
+        "dfdc_train_part_0/aaa": ("real", "real", ("aaa",), None),
+        "dfdc_train_part_0/bbb": ("fake", "dfdc", ("aaa",), None),
+        "dfdc_train_part_0/ccc": ("fake", "dfdc", ("ccc",), None),
+        "dfdc_train_part_10/ddd": ("fake", "dfdc", ("elsewhere",), None),
+        "dfdc_train_part_10/eee": ("real", "real", ("eee",), None),
+    }
+    assert all(source.path == tmp_path / source.name and source.path.is_file() for source in found.sources)
+    assert found.missing == ()
+
+
+def test_one_part_may_be_the_root(tmp_path):
+    found = find_corpus("dfdc", make(tmp_path) / "dfdc_train_part_0")
+    assert [(source.name, source.video_id) for source in found.sources] == [
+        ("aaa.mp4", "aaa"),
+        ("bbb.mp4", "bbb"),
+        ("ccc.mp4", "ccc"),
+    ]
+
+
+def test_sides_are_taken_if_the_parts_name_several(tmp_path):
+    make(tmp_path)
+    make(tmp_path, {"held_out": {"fff.mp4": {"label": "REAL", "split": "test"}, "ggg.mp4": {"label": "REAL"}}})
+    sides = {source.video_id: source.official_side for source in find_corpus("dfdc", tmp_path).sources}
+    assert sides["held_out/fff"] == "test"
+    assert sides["held_out/ggg"] is None
+    assert sides["dfdc_train_part_0/aaa"] == "train"
+
+
+def test_named_clips_that_are_not_there_are_told(tmp_path):
+    (make(tmp_path) / "dfdc_train_part_10/eee.mp4").unlink()
+    assert find_corpus("dfdc", tmp_path).missing == ("dfdc_train_part_10/eee.mp4",)
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path):
+    make(tmp_path)
+    (tmp_path / "dfdc_train_part_0/._aaa.mp4").touch()
+    make(tmp_path, {".trash": {"zzz.mp4": {"label": "REAL"}}})
+    assert len(find_corpus("dfdc", tmp_path).sources) == 5
+
+
+def test_clips_that_the_metadata_does_not_name_are_refused(tmp_path):
+    (make(tmp_path) / "dfdc_train_part_0/zzz.mp4").touch()
+    with pytest.raises(UserError, match=r"does not name 1 of the clips beside it, e\.g\. zzz\.mp4"):
+        find_corpus("dfdc", tmp_path)
+
+
+def test_a_part_without_metadata_is_refused(tmp_path):
+    (make(tmp_path) / "dfdc_train_part_10/metadata.json").unlink()
+    with pytest.raises(UserError, match=r"dfdc_train_part_10 has clips but no metadata\.json"):
+        find_corpus("dfdc", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "not a table of clips"),
+        ('{"aaa.mp4": "REAL"}', "entry of aaa.mp4"),
+        ('{"aaa.mp4": {"label": "real"}}', "entry of aaa.mp4"),
+        ('{"aaa.mp4": {"label": "REAL", "split": "tset"}}', "entry of aaa.mp4"),
+    ],
+)
+def test_wrong_metadata_is_refused(tmp_path, text, reason):
+    (make(tmp_path) / "dfdc_train_part_0/metadata.json").write_text(text)
+    with pytest.raises(UserError, match=reason) as error:
+        find_corpus("dfdc", tmp_path)
+    assert "dfdc_train_part_0" in str(error.value)
+
+
+def test_wrong_roots_are_refused_with_the_expected_tree(tmp_path):
+    with pytest.raises(UserError, match=r"dfdc_train_part_N/metadata\.json"):
+        find_corpus("dfdc", tmp_path)
+    for name in make(tmp_path, {"part": {"aaa.mp4": {"label": "REAL"}}}).rglob("*.mp4"):
+        name.unlink()
+    with pytest.raises(UserError, match="none of the 1 clips"):
+        find_corpus("dfdc", tmp_path)
