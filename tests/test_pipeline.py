@@ -216,12 +216,12 @@ def read_log(content: bytes, block: int = 32768, header: int = 7):
 
 @pytest.mark.parametrize("missing", ["real", "fake"])
 def test_one_class_only_can_be_prepared_but_not_trained_on(workshop, tmp_path, call, missing):
-    faces = read_manifest(next((workshop / "prepared").iterdir()))
+    faces = read_manifest(next((workshop / "prepared").glob("miniature-*")))
     kept = faces[faces["label"] != missing].head(4)
     folder = tmp_path / "faces" / kept["label"].iloc[0]
     folder.mkdir(parents=True)
     for number, crop in enumerate(kept["crop"]):
-        shutil.copy(next((workshop / "prepared").iterdir()) / crop, folder / f"person{number}_0.png")
+        shutil.copy(next((workshop / "prepared").glob("miniature-*")) / crop, folder / f"person{number}_0.png")
     common = ("data=folder", f"data.root={tmp_path / 'faces'}", "split=video")
     assert call("prepare", *common[:2], "workers=0")[0] == 0
     status, _, errors = call("train", *common)

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from deepfake_ms.data.augmentation import build_augmentation
-from deepfake_ms.data.dataset import FaceDataset
+from deepfake_ms.data.dataset import FaceDataset, normalise
 from deepfake_ms.data.eye_masks import EyeMask
 from deepfake_ms.data.sampling import EpochSampler, ResumableLoader
 from deepfake_ms.data.splits import SIDES, balance
@@ -22,6 +22,23 @@ def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # OpenCV's thread pool does not survive a fork
 
 
+class _Batches(Dataset):
+    """Lets a DataLoader take whole batches from a `FaceDataset` instead of faces."""
+
+    def __init__(self, faces: FaceDataset) -> None:
+        self.faces = faces
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitems__(self, items: list[int | tuple[int, int]]) -> dict[str, torch.Tensor]:
+        return self.faces.batch(items)
+
+
+def _as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return batch
+
+
 class FaceDataModule(L.LightningDataModule):
     """Training, validation and test faces of one stage.
 
@@ -29,6 +46,9 @@ class FaceDataModule(L.LightningDataModule):
     faces are all the faces of their side, never masked and never augmented (as in the released code). For a Trainer
     with `use_distributed_sampler=False`: the samplers here share the faces out among the ranks themselves, without
     padding, so that no validation or test face counts twice.
+
+    The loaders hand out images as bytes, uint8 [B, 3, S, S]; `on_after_batch_transfer`, which the Trainer calls, makes
+    them the model's normalised float32 on its device.
 
     Args:
         prepared: folder with the manifest and the crops.
@@ -97,7 +117,7 @@ class FaceDataModule(L.LightningDataModule):
         rank, world_size = self._place()
         sampler = EpochSampler(len(self.train_set), self.batch_size, self.seed, self.stage, rank, world_size)
         return ResumableLoader(
-            self.train_set,
+            _Batches(self.train_set),
             sampler=sampler,
             finished=self._finished_batches if self.trainer else None,
             **self._loading(),
@@ -109,10 +129,14 @@ class FaceDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self._evaluation_loader(self.test_set)
 
+    def on_after_batch_transfer(self, batch: dict[str, torch.Tensor], dataloader_idx: int) -> dict[str, torch.Tensor]:
+        """`batch` with its images normalised."""
+        return {**batch, "image": normalise(batch["image"], self.input["mean"], self.input["std"])}
+
     def _evaluation_loader(self, dataset: FaceDataset) -> DataLoader:
         rank, world_size = self._place()
         sampler = UnrepeatedDistributedSampler(dataset, num_replicas=world_size, rank=rank, shuffle=False)
-        return DataLoader(dataset, sampler=sampler, **self._loading())
+        return DataLoader(_Batches(dataset), sampler=sampler, **self._loading())
 
     def _loading(self) -> dict:
         return {
@@ -120,6 +144,7 @@ class FaceDataModule(L.LightningDataModule):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
+            "collate_fn": _as_it_is,
             "worker_init_fn": _start_worker,
             # A loader draws a base seed from the global stream each time it starts; a resumed run starts it once more.
             "generator": torch.Generator(),

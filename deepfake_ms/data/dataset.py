@@ -63,11 +63,11 @@ class FaceDataset(Dataset):
         if faces == "masked_eyes" and eye_mask is None:
             raise UserError("faces: masked_eyes needs an eye mask; set one, or use cropped faces.")
         chosen = manifest.iloc[rows]
-        self.rows = np.asarray(rows)
+        self.rows = np.asarray(rows, dtype=np.int64)
         self.folder = Path(folder)
         # Plain arrays: workers copy them, and a DataFrame row costs more than the image.
         self.crops = chosen["crop"].tolist()
-        self.labels = chosen["label"].map(LABELS).to_numpy()
+        self.labels = chosen["label"].map(LABELS).to_numpy(dtype=np.int64)
         eyes = chosen[["left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"]]
         self.eyes = eyes.to_numpy(dtype=np.float32).reshape(-1, 2, 2)
         self.eye_mask = eye_mask if faces == "masked_eyes" else None
@@ -76,9 +76,8 @@ class FaceDataset(Dataset):
             raise UserError(f"{first} has no eye landmarks to mask: prepare the corpus with face detection.")
         self.augmentation = augmentation
         self.input_size = input_size
-        # A pixel has 256 possible values: normalised once here, per channel, and only looked up later.
-        levels = np.arange(256, dtype=np.float32) / 255
-        self.normalised = (levels - np.float32(mean)[:, None]) / np.float32(std)[:, None]
+        self.mean = mean
+        self.std = std
         self.seed = seed
         self.stage = stage
 
@@ -100,15 +99,28 @@ class FaceDataset(Dataset):
 
         The label of an unlabelled face is -1.
         """
-        epoch, position = item if isinstance(item, tuple) else (0, item)
-        channels = cv2.split(self.pixels(position, epoch))
-        image = torch.empty(3, self.input_size, self.input_size)
-        for channel, levels, normalised in zip(channels, self.normalised, image.numpy(), strict=True):
-            cv2.LUT(channel, levels, dst=normalised)
+        batch = self.batch([item])
         return {
-            "image": image,
-            "label": int(self.labels[position]),
-            "index": int(self.rows[position]),
+            "image": normalise(batch["image"][0], self.mean, self.std),
+            "label": int(batch["label"]),
+            "index": int(batch["index"]),
+        }
+
+    def batch(self, items: list[int | tuple[int, int]]) -> dict[str, torch.Tensor]:
+        """The faces of `items` together, `image` not yet normalised: uint8 [N, 3, input_size, input_size].
+
+        `label` and `index` are int64 [N]. Bytes, because a worker hands its batch on through shared memory, where four
+        times as much as floats would cost more than reading the crops.
+        """
+        requests = [item if isinstance(item, tuple) else (0, item) for item in items]
+        images = np.empty((len(items), 3, self.input_size, self.input_size), dtype=np.uint8)
+        for (epoch, position), image in zip(requests, images, strict=True):
+            cv2.split(self.pixels(position, epoch), list(image))  # written in place
+        positions = [position for _, position in requests]
+        return {
+            "image": torch.from_numpy(images),
+            "label": torch.from_numpy(self.labels[positions]),
+            "index": torch.from_numpy(self.rows[positions]),
         }
 
     def _read(self, position: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,3 +145,17 @@ class FaceDataset(Dataset):
 
     def _unusable(self, path: Path, reason: str) -> UserError:
         return UserError(f"{path} {reason}: delete {self.folder} and prepare the corpus again.")
+
+
+def normalise(images: torch.Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> torch.Tensor:
+    """What the model takes: ``(images / 255 - mean) / std`` per channel, on the device where the images are.
+
+    Args:
+        images: uint8 [..., 3, H, W].
+        mean, std: per RGB channel, for values in 0..1.
+
+    Returns:
+        float32 [..., 3, H, W].
+    """
+    mean, std = (torch.tensor(values, dtype=torch.float32, device=images.device) for values in (mean, std))
+    return images.float().div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])

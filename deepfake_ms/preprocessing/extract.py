@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepfake_ms.datasets import Source
-from deepfake_ms.files import write_atomically, write_json
+from deepfake_ms.files import write_json
 from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS
 from deepfake_ms.preprocessing.crops import CROP_SUFFIX, crop_face, encode_crop
 from deepfake_ms.preprocessing.faces import Face, FaceDetector, follow_subject
@@ -163,7 +163,8 @@ def _examine(
 def _crop(frame: Frame, face: Face, recipe: PrepareRecipe, path: Path) -> _Candidate:
     crop, landmarks = crop_face(frame.image, face, recipe.crop_size, recipe.margin)
     content = encode_crop(crop)
-    write_atomically(path, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)  # what a kill leaves half-written is cleared away when the video is done again
     return _Candidate(
         face,
         path,

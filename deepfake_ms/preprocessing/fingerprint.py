@@ -12,6 +12,9 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
 
+WORTH_NOTING = 1_000_000
+"""Bytes. Smaller files, such as images, are read again faster than a note is written."""
+
 
 def fingerprint_corpus(sources: Sequence[Source], recipe: PrepareRecipe, contents: Sequence[str]) -> str:
     """Twelve hexadecimal digits that stand for the recipe and all that the sources are.
@@ -37,12 +40,13 @@ def digest_contents(
 ) -> list[str]:
     """The sha256 of every source's file, in the order of `sources`.
 
-    What is read once is noted in the folder `known`, and not read again while the file's size and time of change stay
-    the same. Shards that start at different places therefore share the reading: each finds the notes of the others.
+    A large file's digest is noted in the folder `known`, and the file is not read again while its size and time of
+    change stay the same. Shards that start at different places therefore share the reading: each finds the notes of
+    the others.
 
     Args:
         sources: of the corpus.
-        known: where the notes lie, one small file per source.
+        known: where the notes lie, one small file per large source.
         first: the source to begin with.
         threads: files read at once.
         progress: called with (files done, all files).
@@ -64,6 +68,8 @@ def digest_contents(
 def _digest(source: Source, known: Path) -> str:
     try:
         stat = source.path.stat()
+        if stat.st_size < WORTH_NOTING:
+            return sha256_of(source.path)
         note = known / f"{hashlib.sha256(str(source.path.resolve()).encode()).hexdigest()}.json"
         state = {"size": stat.st_size, "changed_ns": stat.st_mtime_ns}
         if note.is_file() and state.items() <= (noted := json.loads(note.read_text())).items():

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
-from deepfake_ms.preprocessing.images import read_image
 from deepfake_ms.preprocessing.media import UnreadableMedia, check_file
 from deepfake_ms.preprocessing.packets import Packet, Survey, check_duration, survey
-
-__all__ = ["Frame", "UnreadableMedia", "read_frames", "read_image"]
 
 _PLAUSIBLE_PIXEL_SHAPES = (Fraction(1, 4), Fraction(4))
 """Width : height of a pixel. Beyond, the mark is taken for garbage: real ones lie between 1:2 and 2:1."""
@@ -50,7 +48,7 @@ def read_frames(path: Path, fps: float) -> Iterator[Frame]:
     """
     check_file(path)
     with _open(path) as container:
-        surveyed = survey(container, _video_stream(container), path)
+        surveyed = survey(container, _video_stream(container))
     rate = Fraction(fps).limit_denominator(10_000)
     given = 0
     if surveyed.packets is not None:
@@ -111,7 +109,7 @@ class _Sampling:
 def _decode_all(path: Path, rate: Fraction, surveyed: Survey) -> Iterator[Frame]:
     with _open(path) as container:
         stream = _video_stream(container)
-        sampling = _Sampling(rate, stream.time_base)
+        sampling, to_rgb = _Sampling(rate, stream.time_base), VideoReformatter()
         times = []
         try:
             for index, frame in enumerate(container.decode(stream)):
@@ -119,13 +117,13 @@ def _decode_all(path: Path, rate: Fraction, surveyed: Survey) -> Iterator[Frame]
                     raise UnreadableMedia(f"frame {index} has no timestamp")
                 times.append(frame.pts)
                 if sampling.takes(frame.pts):
-                    yield Frame(index, sampling.seconds(frame.pts), _upright(frame, stream))
+                    yield Frame(index, sampling.seconds(frame.pts), _upright(frame, stream, to_rgb))
         except av.FFmpegError as error:
             raise UnreadableMedia(f"damaged: decoding fails ({error.strerror})") from error
         if not times:
             raise UnreadableMedia("no frame can be decoded")
         if not surveyed.is_whole:
-            check_duration(container, stream, times)
+            check_duration(container, stream, sorted(times))
 
 
 # --- decoding what is needed ------------------------------------------------------------------------------------------
@@ -138,22 +136,18 @@ class _Unforeseen(Exception):
 def _decode_needed(path: Path, rate: Fraction, packets: list[Packet], can_drop: bool) -> Iterator[Frame]:
     with _open(path) as container:
         stream = _video_stream(container)
-        sampling = _Sampling(rate, stream.time_base)
+        sampling, to_rgb = _Sampling(rate, stream.time_base), VideoReformatter()
         indices = {pts: index for index, pts in enumerate(sorted(packet.pts for packet in packets if packet.is_shown))}
         awaited = [pts for pts in indices if sampling.takes(pts)]
         runs = _runs(packets, frozenset(awaited))
-        starts = {packets[run.start].pts for run in runs}
         droppable = frozenset(indices).difference(awaited) if can_drop else frozenset()
-        last, given = None, 0
+        given = 0
         for frame in _decode_runs(container, stream, runs, droppable):
             # Interlaced: a packet may hold one field only.
-            if frame.pts not in indices or (last is not None and frame.pts <= last) or frame.interlaced_frame:
+            if frame.pts not in indices or frame.pts > awaited[given] or frame.interlaced_frame:
                 raise _Unforeseen
-            if frame.pts > awaited[given] or (frame.pts in starts and not frame.key_frame):
-                raise _Unforeseen
-            last = frame.pts
             if frame.pts == awaited[given]:
-                yield Frame(indices[frame.pts], sampling.seconds(frame.pts), _upright(frame, stream))
+                yield Frame(indices[frame.pts], sampling.seconds(frame.pts), _upright(frame, stream, to_rgb))
                 given += 1
                 if given == len(awaited):
                     return
@@ -198,9 +192,10 @@ def _decode_runs(
 # --- pixels -----------------------------------------------------------------------------------------------------------
 
 
-def _upright(frame: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:
+def _upright(frame: av.VideoFrame, stream: av.VideoStream, to_rgb: VideoReformatter) -> np.ndarray:
+    """The frame's picture; `to_rgb` belongs to the video, because setting one up takes longer than using it."""
     width, height = _square_pixels(frame.width, frame.height, stream.sample_aspect_ratio)
-    image = frame.to_ndarray(format="rgb24", width=width, height=height)
+    image = to_rgb.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()
     quarter_turns = round(frame.rotation / 90)  # counter-clockwise, like numpy's
     return np.ascontiguousarray(np.rot90(image, quarter_turns))  # rows of odd widths come padded
 

@@ -30,7 +30,7 @@ the usual search a third of the candidates does: O-Net's second look makes up fo
 class MTCNNDetector:
     """Finds faces, five landmarks each, on the CPU; see `deepfake_ms.preprocessing.faces.FaceDetector`.
 
-    Most of MTCNN's time goes into small faces. So a frame is first searched for large ones only: of at least a third
+    Most of MTCNN's time goes into small faces. So a frame is first searched for large ones only: of at least .4
     of the size of the last frame's largest, in the first frame an eighth of the picture's longer side. If the largest
     that is found is so small that a face of half its size could have been missed, the search is made again from that
     half on: in every frame, all that could be the subject is found. Where nothing is found with confidence the search
@@ -68,7 +68,7 @@ class MTCNNDetector:
     @torch.inference_mode()
     def _detect(self, image: np.ndarray, last_size: float | None) -> list[Face]:
         usual = self.USUAL_FACE * max(image.shape)
-        smallest = max(usual, last_size / 3) if last_size else self.LARGE_FACE * max(image.shape)
+        smallest = max(usual, last_size / 2.5) if last_size else self.LARGE_FACE * max(image.shape)
         faces = self._search(image, self.longest_side, smallest, OVERLAP)
         size = _size_of_largest(faces)
         if size < 2 * smallest:

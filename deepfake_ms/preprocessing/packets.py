@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 
 import av
 
@@ -18,7 +17,7 @@ _INTRA_CODECS = frozenset({"dnxhd", "mjpeg", "prores"})
 """Each packet is a whole picture."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Packet:
     """What is kept of a packet, in the order of decoding."""
 
@@ -42,7 +41,7 @@ class Survey:
     """The container's own index proves that no frame is missing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Content:
     """What the bytes of a packet say, as far as they matter here."""
 
@@ -59,7 +58,7 @@ class _Unforeseeable(Exception):
     """The frames that decoding gives cannot be foretold from the packets."""
 
 
-def survey(container: av.container.InputContainer, stream: av.VideoStream, path: Path) -> Survey:
+def survey(container: av.container.InputContainer, stream: av.VideoStream) -> Survey:
     """Read the whole file once without decoding; of every packet only `Packet` is kept.
 
     The frames can be foretold for H.264 and HEVC in MP4, MOV and Matroska, MPEG-4 part 2, VP9, AV1, MJPEG, ProRes and
@@ -70,7 +69,6 @@ def survey(container: av.container.InputContainer, stream: av.VideoStream, path:
     Args:
         container: open, and read to its end here.
         stream: its video.
-        path: the file.
 
     Raises:
         UnreadableMedia: the file ends before its index or its duration says, or cannot be read.
@@ -78,12 +76,13 @@ def survey(container: av.container.InputContainer, stream: av.VideoStream, path:
     read = _reader(stream)
     packets: list[Packet] | None = None if read is None else []
     contents: list[_Content] = []
-    count, times, last_duration = 0, [], 0
+    places, times, last_duration = [], [], 0
     try:
         for packet in container.demux(stream):
             if packet.size == 0 and packet.pts is None and packet.dts is None:
                 continue  # PyAV's mark for the end
-            count += not packet.is_corrupt  # FFmpeg's mark for one that the file ends within
+            if not packet.is_corrupt:  # FFmpeg's mark for one that the file ends within
+                places.append(packet.dts)
             last_duration = packet.duration or 0
             times.append(packet.pts)
             if packets is None or read is None:
@@ -95,11 +94,11 @@ def survey(container: av.container.InputContainer, stream: av.VideoStream, path:
                 packets = None
     except av.FFmpegError as error:
         raise UnreadableMedia(f"damaged: reading fails ({error.strerror})") from error
-    is_whole = _check_index(container, stream, count, path)
+    is_whole = _check_index(container, stream, places)
     if not is_whole and times and None not in times:
         check_duration(container, stream, sorted(times), last_duration)
     if packets is not None:
-        packets = _foreseeable(packets, contents)
+        packets = _foreseeable(packets, contents, bool(stream.codec_context.has_b_frames))
     drops = stream.codec_context.codec.canonical_name in ("h264", "hevc", "mpeg4")
     return Survey(packets, drops and not any(content.has_sublayers for content in contents), is_whole)
 
@@ -110,9 +109,11 @@ def _content(packet: av.Packet, read: Callable[[av.Packet], _Content]) -> _Conte
     return read(packet)
 
 
-def _foreseeable(packets: list[Packet], contents: list[_Content]) -> list[Packet] | None:
-    """The packets, with those entries that hold, or None."""
+def _foreseeable(packets: list[Packet], contents: list[_Content], reorders: bool) -> list[Packet] | None:
+    """The packets, with those entries that hold, or None; `reorders`: decoding may change the order."""
     shown = [packet.pts for packet in packets if packet.is_shown]
+    if not reorders and shown != sorted(shown):
+        return None
     if not shown or len(set(shown)) < len(shown) or not packets[0].is_entry or min(shown) < packets[0].pts:
         return None
     if frozenset().union(*(content.parameters for content in contents)) != contents[0].parameters:
@@ -130,21 +131,19 @@ def _foreseeable(packets: list[Packet], contents: list[_Content]) -> list[Packet
 # --- what is missing at the end ---------------------------------------------------------------------------------------
 
 
-def _check_index(container: av.container.InputContainer, stream: av.VideoStream, count: int, path: Path) -> bool:
-    """Whether the index proves the video whole; raises if it proves the opposite."""
+def _check_index(container: av.container.InputContainer, stream: av.VideoStream, places: list[int | None]) -> bool:
+    """Whether the index proves the video whole; raises if it proves the opposite. `places`: where packets are (DTS)."""
     if "mp4" in container.format.name:
-        size = path.stat().st_size
-        entries = len(stream.index_entries)
-        present = min(count, sum(entry.pos + entry.size <= size for entry in stream.index_entries))
-        is_whole = stream.frames > 0  # the index of a fragmented file knows only the fragments that are there
-    elif container.format.name == "avi":
-        entries, present = stream.frames, count
-        is_whole = stream.frames > 0
+        entries = len(stream.index_entries)  # by now with those of all fragments, and without what edit lists cut
+        present = len(places)
+    elif container.format.name == "avi" and places and None not in places:
+        entries = stream.frames
+        present = places[-1] - places[0] + 1  # with dropped frames, which leave an empty place
     else:
         return False
     if present < entries:
         raise UnreadableMedia(f"truncated: {present} of {entries} frames")
-    return is_whole
+    return stream.frames > 0  # the index of a fragmented file, which has 0, knows only the fragments that are there
 
 
 def check_duration(

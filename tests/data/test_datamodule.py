@@ -54,6 +54,18 @@ def test_only_training_faces_are_masked_and_augmented(build, manifest):
             assert torch.equal(batch["image"], expected["image"])
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_batches_become_the_datasets_items(build, num_workers):
+    """Bytes on the way, and after the Trainer's hook what the dataset gives singly."""
+    module = build(num_workers=num_workers, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5))
+    for loader, faces in ((module.train_dataloader(), module.train_set), (module.test_dataloader(), module.test_set)):
+        positions = {row: position for position, row in enumerate(faces.rows.tolist())}
+        batch = next(iter(loader))
+        assert batch["image"].dtype == torch.uint8
+        expected = [faces[0, positions[row]]["image"] for row in batch["index"].tolist()]
+        assert torch.equal(module.on_after_batch_transfer(batch, 0)["image"], torch.stack(expected))
+
+
 def test_training_is_balanced_and_of_the_training_side(build, manifest):
     module = build(per_class=5, batch_size=10)
     (batch,) = module.train_dataloader()

@@ -3,12 +3,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE
+from conftest import SIZE, formula_image
 
 from deepfake_ms.data.augmentation import build_augmentation
-from deepfake_ms.data.dataset import FaceDataset
+from deepfake_ms.data.dataset import FaceDataset, normalise
 from deepfake_ms.data.eye_masks import EyeMask
 from deepfake_ms.errors import UserError
+from deepfake_ms.preprocessing.crops import CROP_SUFFIX, encode_crop
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
 EYES = np.array([[22.0, 26.0], [42.0, 26.0]])
@@ -33,10 +34,31 @@ def test_item(manifest, prepared):
 
 
 def test_labels_of_all_faces(manifest, prepared):
-    manifest = manifest.assign(label=["unlabelled", *manifest["label"][1:]])
-    faces = dataset(manifest, prepared)
-    assert faces[0]["label"] == -1
-    assert np.bincount([faces[i]["label"] + 1 for i in range(40)]).tolist() == [1, 20, 19]  # the first was fake
+    labels = ["unlabelled", *manifest["label"][1:]]
+    faces = dataset(manifest.assign(label=labels), prepared)
+    codes = {"real": 0, "fake": 1, "unlabelled": -1}
+    assert [faces[i]["label"] for i in range(40)] == [codes[label] for label in labels]
+    assert sorted(np.unique(labels, return_counts=True)[1]) == [1, 19, 20]
+
+
+def test_a_batch_holds_the_items_as_bytes(manifest, prepared):
+    faces = dataset(manifest, prepared, np.arange(39, -1, -1), augmentation=build_augmentation("released_rf"))
+    requests = [(2, 7), (0, 7), (1, 30)]
+    batch = faces.batch(requests)
+    assert batch["image"].dtype == torch.uint8
+    assert batch["index"].tolist() == [32, 32, 9]
+    assert batch["label"].dtype == batch["index"].dtype == torch.int64
+    for number, (epoch, position) in enumerate(requests):
+        item = faces[epoch, position]
+        assert np.array_equal(batch["image"][number].permute(1, 2, 0), faces.pixels(position, epoch))
+        assert torch.equal(normalise(batch["image"], MEAN, STD)[number], item["image"])
+        assert item["label"] == batch["label"][number]
+
+
+def test_normalisation_is_the_formula():
+    every_value = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+    expected = (np.arange(256, dtype=np.float32) / 255 - np.float32(MEAN)[:, None]) / np.float32(STD)[:, None]
+    assert np.array_equal(normalise(every_value, MEAN, STD)[:, 0], expected)
 
 
 def test_masks_the_eyes(manifest, prepared):
@@ -101,6 +123,19 @@ def test_missing_and_unreadable_crops(manifest, prepared, tmp_path):
         faces[0]
     with pytest.raises(UserError, match=r"000001\.png cannot be read"):
         faces[1]
+
+
+@pytest.mark.parametrize("kept", [0, 30, 5000, -1])
+def test_cut_off_crops_are_refused(manifest, prepared, tmp_path, kept):
+    """A full crop file is read as it was written; one that lost its end never becomes a face."""
+    image = formula_image(3)
+    crop = tmp_path / f"face{CROP_SUFFIX}"
+    crop.write_bytes(encode_crop(image))
+    faces = dataset(manifest.assign(crop=crop.name), tmp_path)
+    assert np.array_equal(faces.pixels(0), image)
+    crop.write_bytes(encode_crop(image)[:kept])
+    with pytest.raises(UserError, match="cannot be read"):
+        faces[0]
 
 
 def test_refuses_masks_it_cannot_draw(manifest, prepared):

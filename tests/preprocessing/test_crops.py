@@ -1,11 +1,14 @@
 """Where the crop lies, and that the landmarks stay on what they mark."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
 from drawn import face, picture
+from PIL import Image
 
-from deepfake_ms.preprocessing.crops import crop_face, encode_png
+from deepfake_ms.preprocessing.crops import crop_face, encode_crop
 
 
 @pytest.mark.parametrize("side", [20, 40, 90])
@@ -43,7 +46,12 @@ def test_what_lies_outside_the_frame_is_black(x, y):
     assert (crop[~inside] == 0).all()
 
 
-def test_png_is_lossless_rgb():
-    image = np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8)
-    decoded = cv2.imdecode(np.frombuffer(encode_png(image), np.uint8), cv2.IMREAD_COLOR)
-    assert (decoded[..., ::-1] == image).all()
+@pytest.mark.parametrize("size", [20, 21, 22, 23])
+def test_crop_files_are_lossless_rgb_for_every_reader(size):
+    """Rows of a BMP are padded to four bytes, so odd widths are the ones to go wrong."""
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    content = encode_crop(image)
+    assert encode_crop(image.copy()) == content
+    assert np.array_equal(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], image)
+    with Image.open(io.BytesIO(content)) as opened:
+        assert np.array_equal(opened, image)

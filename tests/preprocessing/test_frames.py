@@ -11,7 +11,8 @@ from av.video.reformatter import ColorRange
 from drawn import picture, write_video
 
 from deepfake_ms.preprocessing import frames
-from deepfake_ms.preprocessing.frames import UnreadableMedia, read_frames
+from deepfake_ms.preprocessing.frames import read_frames
+from deepfake_ms.preprocessing.media import UnreadableMedia
 from deepfake_ms.preprocessing.packets import survey
 
 HTML = b"<!DOCTYPE html><html><body>404: video not found</body></html>" * 40
@@ -224,6 +225,22 @@ def test_a_missing_tail_is_found_before_anything_is_decoded(tmp_path, suffix, op
         next(reader)
 
 
+def test_an_avi_with_dropped_frames_is_not_taken_for_truncated(tmp_path):
+    times = [0, 0.1, 0.2, 0.5, 0.6, 0.7, 1.1, 1.2]  # FFmpeg fills the gaps with empty chunks, which count as frames
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        for time, image in zip(times, shades(len(times)), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round(10 * time), Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 13
+    assert sampled(path, 2) == [(0, 0), (3, 0.5), (6, 1.1)]
+
+
 def test_a_slide_show_is_not_taken_for_truncated(tmp_path):
     times = [0, 4, 8, 12]
     assert len(sampled(write_video(tmp_path / "a.mkv", shades(4), times), 1)) == 4
@@ -379,14 +396,100 @@ def test_new_parameters_in_the_stream_are_decoded_whole(tmp_path):
 
 def surveyed(path):
     with av.open(str(path)) as container:
-        return survey(container, container.streams.video[0], path)
+        return survey(container, container.streams.video[0])
 
 
-def test_only_single_layers_of_hevc_may_lose_unreferenced_frames(tmp_path):
-    file, settings = FORETOLD["x265 layers"]
-    assert not surveyed(write_video(tmp_path / file, moving(40), **settings)).can_drop_unreferenced
+@pytest.mark.parametrize(
+    ("name", "can_drop"), [("x264", True), ("x265", True), ("x265 layers", False), ("mpeg4", True), ("vp9", False)]
+)
+def test_where_unreferenced_frames_may_be_left_out(tmp_path, name, can_drop):
+    file, settings = FORETOLD[name]
+    assert surveyed(write_video(tmp_path / file, moving(20), **settings)).can_drop_unreferenced == can_drop
+
+
+def remuxed(source_path, target_path, change):
+    """A copy in which `change` has been at the packets, given as a list."""
+    with av.open(str(source_path)) as source, av.open(str(target_path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0], opaque=True)
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in change(packets) or packets:
+            packet.stream = stream
+            target.mux(packet)
+    return target_path
+
+
+@pytest.mark.parametrize(("name", "seconds", "rates"), [("mjpeg", 2.85, (1, 100)), ("x264", 2.1, (0.5, 100))])
+def test_timestamps_out_of_order_are_decoded_whole(tmp_path, name, seconds, rates):
+    def swap(packets):
+        latest = -1
+        forward = []  # in H.264: those that others refer to
+        for packet in packets:
+            if packet.pts > latest:
+                latest = packet.pts
+                forward.append(packet)
+        first = next(index for index, packet in enumerate(forward) if packet.pts * packet.time_base > seconds)
+        forward[first].pts, forward[first + 1].pts = forward[first + 1].pts, forward[first].pts
+        for packet in packets:
+            packet.dts -= round(1 / packet.time_base)  # none may be later than its pts
+
+    file, settings = FORETOLD[name]
+    path = remuxed(write_video(tmp_path / file, moving(60), **settings), tmp_path / "swapped.mkv", swap)
+    all_frames = decoded_whole(path)
+    assert [time for time, _ in all_frames] != sorted(time for time, _ in all_frames)
+    for fps in rates:
+        assert_as_decoded_whole(path, all_frames, fps)
+
+
+def test_repeated_timestamps_are_decoded_whole(tmp_path):
+    def repeat(packets):
+        packets[10].pts = packets[11].pts
+
+    path = write_video(tmp_path / "a.mkv", moving(30), codec="mjpeg", pixel_format="yuvj420p")
+    path = remuxed(path, tmp_path / "repeated.mkv", repeat)
+    assert_as_decoded_whole(path, decoded_whole(path), 1)
+
+
+def test_leading_pictures_that_a_start_lacks_do_not_count(tmp_path):
+    def cut(packets):
+        return packets[[index for index, packet in enumerate(packets) if packet.is_keyframe][1] :]
+
+    _, settings = FORETOLD["x265 open groups"]
+    path = remuxed(write_video(tmp_path / "a.mkv", moving(60), **settings), tmp_path / "cut.mkv", cut)
+    all_frames = decoded_whole(path)
+    assert len(all_frames) < len(surveyed_times(path))
+    assert_as_decoded_whole(path, all_frames, 2)
+
+
+def test_leading_pictures_after_a_broken_link_do_not_count(tmp_path):
     file, settings = FORETOLD["x265 open groups"]
-    assert surveyed(write_video(tmp_path / file, moving(40), **settings)).can_drop_unreferenced
+    path = write_video(tmp_path / file, moving(60), **settings)
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        position = [packet.pos for packet in container.demux(video=0) if packet.is_keyframe][2]
+    while content[position + 4] != 21 << 1:  # on to the NAL unit of the clean random access picture
+        position += 4 + int.from_bytes(content[position : position + 4])
+    content[position + 4] = 16 << 1  # a broken link, with leading pictures that cannot be decoded
+    path.write_bytes(content)
+    all_frames = decoded_whole(path)
+    assert len(all_frames) < 60
+    assert_as_decoded_whole(path, all_frames, 2)
+
+
+def surveyed_times(path):
+    with av.open(str(path)) as container:
+        return [packet.pts for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("name", ["av1", "mpeg4 B", "vp9", "x264"])
+def test_false_key_frame_marks_mislead_nobody(tmp_path, name):
+    def mark(packets):
+        for packet in packets[::7]:
+            packet.is_keyframe = True
+
+    file, settings = FORETOLD[name]
+    path = remuxed(write_video(tmp_path / file, moving(60), **settings), tmp_path / "marked.mkv", mark)
+    for fps in (0.5, 1, 2):
+        assert_as_decoded_whole(path, decoded_whole(path), fps)
 
 
 def test_open_groups_without_trailing_pictures_are_no_entries(tmp_path):
@@ -399,15 +502,13 @@ def test_open_groups_without_trailing_pictures_are_no_entries(tmp_path):
 
 @pytest.mark.parametrize("cut", [0.7, 1.2, 2.5])
 def test_frames_before_an_edit_list_do_not_count(tmp_path, monkeypatch, cut):
+    def shift(packets):
+        for packet in packets:
+            ticks = round(cut / packet.time_base)
+            packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
+
     whole = write_video(tmp_path / "whole.mp4", moving(60), **x264("keyint=20:bframes=3"))
-    path = tmp_path / "cut.mp4"
-    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        shift = round(cut / source.streams.video[0].time_base)
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
-                target.mux(packet)
+    path = remuxed(whole, tmp_path / "cut.mp4", shift)
     all_frames = decoded_whole(path)
     assert len(all_frames) == 60 - 10 * cut
     forbid_decoding_all(monkeypatch)

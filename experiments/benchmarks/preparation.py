@@ -1,0 +1,260 @@
+"""How fast videos become faces: this package against the straightforward way and against mere decoding.
+
+    python experiments/benchmarks/preparation.py --videos /path/to/videos     # real ones
+    python experiments/benchmarks/preparation.py                              # drawn ones
+
+On the same machine, in turns, each in a process of its own that may use one core or two:
+
+- ours: `prepare_corpus` with one process, or with two workers. Crops, manifest and report included.
+- straightforward: PyAV decodes every frame; one per second goes, at full size, through facenet-pytorch's
+  `MTCNN.detect`; PIL cuts out the largest face and saves it as PNG. One process, on one core, and on two.
+- decoding: PyAV decodes every frame with one thread (two processes on two cores) and turns one per second into RGB.
+
+Imports, the building of networks and the start of workers are not timed: every program first prepares one video.
+Where faces are found and where the eyes are is compared as well: with the straightforward way, and on drawn videos with
+the truth.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+
+import av
+import cv2
+import numpy as np
+import torch
+from facenet_pytorch import MTCNN
+from machine import describe_machine
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from deepfake_ms.datasets import find_corpus
+from deepfake_ms.datasets.miniature import MiniatureRecipe, draw_corpus, plan_corpus, render_video
+from deepfake_ms.preprocessing.frames import read_frames
+from deepfake_ms.preprocessing.mtcnn import MTCNNDetector
+from deepfake_ms.preprocessing.prepare import prepare_corpus
+from deepfake_ms.preprocessing.recipe import PrepareRecipe
+
+RECIPE = PrepareRecipe()
+CONFIDENT = 0.9
+PROGRAMS = {
+    "ours, 1 core": ("ours", 1),
+    "ours, 2 workers, 2 cores": ("ours", 2),
+    "straightforward, 1 core": ("straightforward", 1),
+    "straightforward, 2 cores": ("straightforward", 2),
+    "decoding, 1 core": ("decoding", 1),
+    "decoding, 2 cores": ("decoding", 2),
+}
+DISTANCES = (
+    "ours to theirs, face inside the frame",
+    "ours to theirs, face over the edge",
+    "ours to theirs given a black border, face over the edge",
+    "ours to the truth",
+    "theirs to the truth",
+)
+RATIOS = [
+    ("straightforward, 1 core", "ours, 1 core"),
+    ("straightforward, 2 cores", "ours, 2 workers, 2 cores"),
+    ("ours, 1 core", "decoding, 1 core"),
+    ("ours, 2 workers, 2 cores", "decoding, 2 cores"),
+]
+
+
+def sampled(path: Path, threads: int = 0) -> Iterator[av.VideoFrame]:
+    """One frame per second, from a decoder that decodes them all; 0 threads is PyAV's own choice."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if threads:
+            stream.codec_context.thread_count = threads
+        wanted = 0
+        for frame in container.decode(stream):
+            if frame.time - float(stream.start_time or 0) * stream.time_base >= wanted:
+                wanted += 1
+                yield frame
+
+
+def prepare_straightforwardly(paths: list[Path], output: Path) -> None:
+    """What one writes first."""
+    detector = MTCNN(keep_all=True)
+    for path in paths:
+        for number, frame in enumerate(sampled(path)):
+            image = frame.to_image()
+            boxes, probabilities, _ = detector.detect(image, landmarks=True)
+            if boxes is None or probabilities[0] < CONFIDENT:
+                continue
+            left, top, right, bottom = max(boxes, key=lambda box: box[2] - box[0])
+            half = max(right - left, bottom - top) * (1 + RECIPE.margin) / 2
+            x, y = (left + right) / 2, (top + bottom) / 2
+            crop = image.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
+            crop.resize((RECIPE.crop_size, RECIPE.crop_size), Image.Resampling.BICUBIC).save(
+                output / f"{path.stem}_{number}.png"
+            )
+
+
+def decode(path: Path) -> int:
+    """Decode a video on one thread; the number of frames that are turned into RGB."""
+    return sum(frame.to_ndarray(format="rgb24").ndim == 3 for frame in sampled(path, threads=1))
+
+
+def run_program(program: str, cores: int, videos: Path, first: Path) -> float:
+    """Seconds that a program takes for the videos under `videos`, once it has done the one in `first`."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    torch.set_num_threads(cores)
+    paths = sorted(videos.rglob("*.mp4"))
+    with tempfile.TemporaryDirectory() as scratch:
+        if program == "ours":
+            seconds = [
+                _timed(lambda folder=folder: _prepare(folder, Path(scratch), 0 if cores == 1 else cores))
+                for folder in (first, videos)
+            ]
+            return seconds[1] - seconds[0] if cores > 1 else seconds[1]
+        if program == "straightforward":
+            prepare_straightforwardly(sorted(first.rglob("*.mp4")), Path(scratch))
+            return _timed(lambda: prepare_straightforwardly(paths, Path(scratch)))
+        if cores == 1:
+            return _timed(lambda: [decode(path) for path in paths])
+        with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+            list(pool.map(decode, sorted(first.rglob("*.mp4")) * cores))
+            ordered = sorted(paths, key=lambda path: -path.stat().st_size)
+            return _timed(lambda: list(pool.map(decode, ordered)))
+
+
+def _prepare(videos: Path, output: Path, workers: int) -> None:
+    prepare_corpus(find_corpus("folder", videos), videos.name, RECIPE, output, workers)
+
+
+def _timed(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(videos: Path, first: Path, rounds: int, done) -> dict[str, list[float]]:
+    """Seconds of each program and round."""
+    seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for number in range(1, rounds + 1):
+        for name, (program, cores) in PROGRAMS.items():
+            command = [sys.executable, __file__, "--run", program, str(cores), str(videos), str(first)]
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            seconds[name].append(json.loads(output))
+            done(f"round {number}: {name}: {seconds[name][-1]:.2f} s")
+    return seconds
+
+
+def compare_faces(videos: Path, truth: dict[str, np.ndarray] | None) -> dict[str, list]:
+    """Detections of both ways on the same frames.
+
+    Args:
+        videos: folder of videos.
+        truth: eye centres [frames, 2, 2] per path relative to `videos`, if they are known.
+
+    Returns:
+        ``ours`` and ``theirs``: whether each frame has a face; `DISTANCES`: of eyes, in face widths.
+    """
+    found: dict[str, list] = {name: [] for name in ("ours", "theirs", *DISTANCES)}
+    ours, theirs = MTCNNDetector(), MTCNN(keep_all=True)
+    for path in sorted(videos.rglob("*.mp4")):
+        frames = list(read_frames(path, RECIPE.fps))
+        for frame, faces in zip(frames, ours.detect(frame.image for frame in frames), strict=True):
+            faces = [face for face in faces if face.probability >= CONFIDENT]
+            boxes, probabilities, landmarks = theirs.detect(frame.image, landmarks=True)
+            is_theirs = boxes is not None and probabilities[0] >= CONFIDENT
+            found["ours"].append(bool(faces))
+            found["theirs"].append(is_theirs)
+            if not (faces and is_theirs):
+                continue
+            largest = max(faces, key=lambda face: face.side)
+            boxes, landmarks = boxes.astype(float), landmarks.astype(float)
+            same = np.argmin(np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - largest.centre, axis=1))
+            width = boxes[same, 2] - boxes[same, 0]
+
+            def apart(eyes: np.ndarray, others: np.ndarray, width: float = width) -> float:
+                return float(np.linalg.norm(eyes[:2] - others[:2], axis=1).max() / width)
+
+            if (largest.box >= 0).all() and (largest.box[2:] <= frame.image.shape[1::-1]).all():
+                found["ours to theirs, face inside the frame"].append(apart(largest.landmarks, landmarks[same]))
+            else:
+                found["ours to theirs, face over the edge"].append(apart(largest.landmarks, landmarks[same]))
+                border = max(frame.image.shape) // 3
+                framed = cv2.copyMakeBorder(frame.image, *[border] * 4, cv2.BORDER_CONSTANT)
+                _, probabilities, landmarks = theirs.detect(framed, landmarks=True)
+                if landmarks is not None and probabilities[0] >= CONFIDENT:
+                    distance = apart(largest.landmarks + border, landmarks[0].astype(float))
+                    found["ours to theirs given a black border, face over the edge"].append(distance)
+            if truth is not None:
+                eyes = truth[path.relative_to(videos).as_posix()][frame.index]
+                found["ours to the truth"].append(apart(largest.landmarks, eyes))
+                found["theirs to the truth"].append(apart(landmarks[same], eyes))
+    return found
+
+
+def draw_videos(folder: Path) -> dict[str, np.ndarray]:
+    """Draw a small corpus of 60 videos; returns the eye centres of each video's frames."""
+    recipe = MiniatureRecipe(identities=8, youtube_people=6, fakes=30)
+    draw_corpus(recipe, folder, workers=len(os.sched_getaffinity(0)))
+    return {video.name: np.stack([eyes for _, eyes in render_video(video, recipe)]) for video in plan_corpus(recipe)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=Path, help="folder of mp4 files; without it, videos are drawn")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        program, cores, videos, first = options.run
+        print(json.dumps(run_program(program, int(cores), Path(videos), Path(first))))
+        return
+
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(describe_machine(("av", "torch", "facenet-pytorch", "opencv-python-headless", "pillow")))
+    with tempfile.TemporaryDirectory() as scratch:
+        videos, truth = options.videos, None
+        if videos is None:
+            videos = Path(scratch) / "drawn"
+            truth = draw_videos(videos)
+        first = Path(scratch) / "first"
+        first.mkdir()
+        smallest = min(videos.rglob("*.mp4"), key=lambda path: path.stat().st_size)
+        (first / smallest.name).write_bytes(smallest.read_bytes())
+        report(videos, truth, first, options.rounds, console)
+
+
+def report(videos: Path, truth: dict[str, np.ndarray] | None, first: Path, rounds: int, console: Console) -> None:
+    """Measure, compare and print."""
+    note = Console(stderr=True, soft_wrap=True, highlight=False).print
+    seconds = measure(videos, first, rounds, note)
+    faces = compare_faces(videos, truth)
+    kind = "drawn videos (SYNTHETIC)" if truth is not None else "videos"
+    count = len(list(videos.rglob("*.mp4")))
+    frames = len(faces["ours"])
+    title = f"{count} {kind}, {frames} frames at 1 fps, median of {rounds} rounds"
+    table = Table("program", "ms per frame", title=title)
+    for name, each in seconds.items():
+        table.add_row(name, f"{median(each) / frames * 1000:.1f}")
+    console.print(table)
+    for slow, fast in RATIOS:
+        console.print(f"{slow} / {fast}: {median(seconds[slow]) / median(seconds[fast]):.2f}")
+    console.print(
+        f"frames with a face: ours {np.mean(faces['ours']):.1%}, straightforward {np.mean(faces['theirs']):.1%}"
+    )
+    for name in DISTANCES:
+        if len(each := np.array(faces[name])):
+            console.print(
+                f"eyes, {name} ({len(each)} frames): median {np.median(each):.3f}, 95th percentile "
+                f"{np.quantile(each, 0.95):.3f} face widths; {np.mean(each < 0.03):.0%} below .03"
+            )
+
+
+if __name__ == "__main__":
+    main()
