@@ -7,6 +7,7 @@ frame at full size for the smallest faces, where a reduced frame does (`experime
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,18 +21,30 @@ from deepfake_ms.preprocessing.faces import Face
 WINDOW, STRIDE = 12, 2
 """P-Net's view and step, in pixels of a pyramid level."""
 PYRAMID_FACTOR = 0.709
-THRESHOLDS = (0.6, 0.7, 0.7)
-"""What a candidate must reach in P-Net, R-Net and O-Net (the paper's and facenet-pytorch's)."""
-OVERLAP, WIDE_OVERLAP = 0.4, 0.7
-"""Of two R-Net candidates that overlap more (intersection over union) only one goes on; .7 is facenet-pytorch's. In
-the usual search a third of the candidates does: O-Net's second look makes up for it."""
+FACE = 0.7
+"""What a candidate must reach in R-Net and in O-Net (the paper's and facenet-pytorch's threshold)."""
+
+
+class Care(NamedTuple):
+    """How many of P-Net's candidates are looked into."""
+
+    proposal: float
+    """What a candidate must reach in P-Net."""
+    overlap: float
+    """Of two candidates that overlap more (intersection over union) only one goes on."""
+
+
+USUAL = Care(proposal=0.8, overlap=0.5)
+"""A quarter of the candidates: the second look with O-Net makes up for it."""
+THOROUGH = Care(proposal=0.6, overlap=0.7)
+"""The paper's and facenet-pytorch's."""
 
 
 class MTCNNDetector:
     """Finds faces, five landmarks each, on the CPU; see `deepfake_ms.preprocessing.faces.FaceDetector`.
 
     Most of MTCNN's time goes into small faces. So a frame is first searched for large ones only: of at least .4
-    of the size of the last frame's largest, in the first frame an eighth of the picture's longer side. If the largest
+    of the size of the last frame's largest, in the first frame a fifth of the picture's longer side. If the largest
     that is found is so small that a face of half its size could have been missed, the search is made again from that
     half on: in every frame, all that could be the subject is found. Where nothing is found with confidence the search
     widens: to 1/16 of the longer side, then to 20 pixels of 640 with a mirrored border, which finds faces that the
@@ -46,7 +59,7 @@ class MTCNNDetector:
 
     SMALLEST_FACE = 20
     """Pixels of the searched copy; R-Net sees 24."""
-    LARGE_FACE, USUAL_FACE = 1 / 8, 1 / 16
+    LARGE_FACE, USUAL_FACE = 1 / 5, 1 / 16
     """Of the longer side."""
     BORDER = 0.25
     """Mirrored on each side, as a fraction of the longer side."""
@@ -54,7 +67,7 @@ class MTCNNDetector:
 
     def __init__(self, longest_side: int = 640) -> None:
         self.longest_side = longest_side
-        networks = MTCNN()
+        networks = MTCNN().to(memory_format=torch.channels_last)  # as the images are
         self._propose, self._refine, self._output = networks.pnet, networks.rnet, networks.onet
 
     def detect(self, images: Iterable[np.ndarray]) -> Iterator[list[Face]]:
@@ -69,33 +82,33 @@ class MTCNNDetector:
     def _detect(self, image: np.ndarray, last_size: float | None) -> list[Face]:
         usual = self.USUAL_FACE * max(image.shape)
         smallest = max(usual, last_size / 2.5) if last_size else self.LARGE_FACE * max(image.shape)
-        faces = self._search(image, self.longest_side, smallest, OVERLAP)
+        faces = self._search(image, self.longest_side, smallest, USUAL)
         size = _size_of_largest(faces)
         if size < 2 * smallest:
-            faces = self._search(image, self.longest_side, size / 2 if size else usual, OVERLAP) or faces
+            faces = self._search(image, self.longest_side, size / 2 if size else usual, USUAL) or faces
         return faces if _size_of_largest(faces) else self._search_widely(image) or faces
 
     def _search_widely(self, image: np.ndarray) -> list[Face]:
         height, width = image.shape[:2]
         border = round(max(height, width) * self.BORDER)
         bordered = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REFLECT)
-        found = self._search(bordered, round(self.longest_side * (1 + 2 * self.BORDER)), 0, WIDE_OVERLAP)
+        found = self._search(bordered, round(self.longest_side * (1 + 2 * self.BORDER)), 0, THOROUGH)
         moved = [Face(face.box - border, face.landmarks - border, face.probability) for face in found]
         # A face with its centre in the border is a reflection.
         return [face for face in moved if (face.centre >= 0).all() and (face.centre < (width, height)).all()]
 
-    def _search(self, image: np.ndarray, longest_side: int, smallest_face: float, overlap: float) -> list[Face]:
+    def _search(self, image: np.ndarray, longest_side: int, smallest_face: float, care: Care) -> list[Face]:
         size = np.array(image.shape[1::-1])
         reduced_size = np.maximum(1, np.rint(size * min(1.0, longest_side / size.max()))).astype(int)
         reduced = cv2.resize(image, reduced_size.tolist(), interpolation=cv2.INTER_AREA)
         smallest_face = max(self.SMALLEST_FACE, smallest_face * reduced_size.max() / size.max())
-        boxes = self._candidates(reduced, smallest_face)
+        boxes = self._candidates(reduced, smallest_face, care)
         if len(boxes):
-            boxes = self._refined(reduced, boxes, overlap)
+            boxes = self._refined(reduced, boxes, care.overlap)
         if not len(boxes):
             return []
         boxes, _, probabilities = self._measure(reduced, boxes)
-        kept = [i for i in nms_numpy(boxes, probabilities, 0.7, "Min") if probabilities[i] > THRESHOLDS[2]]
+        kept = [i for i in nms_numpy(boxes, probabilities, 0.7, "Min") if probabilities[i] > FACE]
         if not kept:
             return []
         enlarge = np.tile(size / reduced_size, 2)
@@ -105,36 +118,31 @@ class MTCNNDetector:
             for box, points, probability in zip(boxes, landmarks, probabilities[kept], strict=True)
         ]
 
-    def _candidates(self, image: np.ndarray, smallest_face: float) -> np.ndarray:
+    def _candidates(self, image: np.ndarray, smallest_face: float, care: Care) -> np.ndarray:
         """P-Net's square candidates over a pyramid of sizes, float [N, 4]."""
         height, width = image.shape[:2]
-        boxes, scores = [], []
+        found = []
         level, scale = image, WINDOW / smallest_face
         while min(height, width) * scale >= WINDOW:
             size = (round(width * scale), round(height * scale))
             level = cv2.resize(level, size, interpolation=cv2.INTER_AREA)
-            offsets, probabilities = self._propose(_as_input(level[None]))
-            row, column = torch.nonzero(probabilities[0, 1] >= THRESHOLDS[0], as_tuple=True)
-            score = probabilities[0, 1, row, column]
-            corner = torch.stack([column, row, column, row], dim=1) * STRIDE
-            window = (corner + torch.tensor([0, 0, WINDOW, WINDOW])) * torch.tensor(
-                [width / size[0], height / size[1]] * 2
-            )
-            kept = nms(window, score, 0.5)
-            boxes.append(torch.stack([window[kept], offsets[0, :, row, column].T[kept]]))
-            scores.append(score[kept])
+            offsets, probabilities = (output[0].numpy() for output in self._propose(_as_input(level[None])))
+            row, column = np.nonzero(probabilities[1] >= care.proposal)
+            corner = np.stack([column, row], axis=1) * STRIDE
+            window = np.hstack([corner, corner + WINDOW]) * (np.array([width, height] * 2) / np.array(size * 2))
+            found.append(np.hstack([window, offsets[:, row, column].T, probabilities[1, row, column, None]]))
             scale *= PYRAMID_FACTOR
-        if not boxes:
+        if not found:
             return np.empty((0, 4))
-        windows, offsets = torch.cat(boxes, dim=1)
-        kept = nms(windows, torch.cat(scores), 0.7)
-        return _squares(_shifted(windows[kept].numpy(), offsets[kept].numpy()))
+        windows, offsets, scores = np.split(np.concatenate(found), [4, 8], axis=1)
+        kept = nms(torch.from_numpy(windows), torch.from_numpy(scores[:, 0]), care.overlap).numpy()
+        return _squares(_shifted(windows[kept], offsets[kept]))
 
     def _refined(self, image: np.ndarray, boxes: np.ndarray, overlap: float) -> np.ndarray:
         """The candidates that R-Net takes for faces, set right; float [M, 4]."""
         offsets, probabilities = self._refine(_as_input(_cut(image, boxes, 24)))
         scores = probabilities[:, 1]
-        passed = torch.nonzero(scores > THRESHOLDS[1])[:, 0]
+        passed = torch.nonzero(scores > FACE)[:, 0]
         kept = passed[nms(torch.from_numpy(boxes).float()[passed], scores[passed], overlap)].numpy()
         return _squares(_shifted(boxes[kept], offsets.numpy()[kept]))
 
