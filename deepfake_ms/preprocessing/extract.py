@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepfake_ms.datasets import Source
-from deepfake_ms.files import write_json
+from deepfake_ms.files import write_atomically
 from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS
 from deepfake_ms.preprocessing.crops import CROP_SUFFIX, crop_face, encode_crop
 from deepfake_ms.preprocessing.faces import Face, FaceDetector, follow_subject
@@ -118,7 +118,7 @@ def extract_faces(
     }
     for path in (folder / "crops" / video_id).glob(f"*{_UNDECIDED}"):
         path.unlink()
-    write_json(record_path(folder, video_id), record)
+    write_atomically(record_path(folder, video_id), json.dumps(record))
     return record
 
 

@@ -31,12 +31,14 @@ class Care(NamedTuple):
     proposal: float
     """What a candidate must reach in P-Net."""
     overlap: float
-    """Of two candidates that overlap more (intersection over union) only one goes on."""
+    """Of two P-Net candidates that overlap more (intersection over union) only one goes on."""
+    refined_overlap: float
+    """The same of R-Net's."""
 
 
-USUAL = Care(proposal=0.8, overlap=0.5)
-"""A quarter of the candidates: the second look with O-Net makes up for it."""
-THOROUGH = Care(proposal=0.6, overlap=0.7)
+USUAL = Care(proposal=0.8, overlap=0.5, refined_overlap=0.3)
+"""A quarter of the candidates: O-Net's second look makes up for it."""
+THOROUGH = Care(proposal=0.6, overlap=0.7, refined_overlap=0.7)
 """The paper's and facenet-pytorch's."""
 
 
@@ -104,7 +106,7 @@ class MTCNNDetector:
         smallest_face = max(self.SMALLEST_FACE, smallest_face * reduced_size.max() / size.max())
         boxes = self._candidates(reduced, smallest_face, care)
         if len(boxes):
-            boxes = self._refined(reduced, boxes, care.overlap)
+            boxes = self._refined(reduced, boxes, care.refined_overlap)
         if not len(boxes):
             return []
         boxes, _, probabilities = self._measure(reduced, boxes)
