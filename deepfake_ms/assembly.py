@@ -10,9 +10,10 @@ from deepfake_ms.curriculum import Curriculum, Stage
 from deepfake_ms.data.datamodule import FaceDataModule
 from deepfake_ms.data.eye_masks import EyeMask
 from deepfake_ms.data.splits import SplitPolicy
+from deepfake_ms.datasets import find_corpus
 from deepfake_ms.detector import Detector
 from deepfake_ms.errors import UserError
-from deepfake_ms.preprocessing.prepared import find_prepared
+from deepfake_ms.preprocessing.prepared import describe_listing, find_prepared, read_prepared
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
 from deepfake_ms.training import TrainerSettings
 
@@ -39,6 +40,15 @@ def locate_faces(cfg: DictConfig) -> Path:
     """
     options = OmegaConf.to_container(cfg.data.options)
     return find_prepared(Path(cfg.prepared_root), cfg.data.name, Path(cfg.data.root), options, build_recipe(cfg))
+
+
+def has_corpus_changed(cfg: DictConfig, prepared: Path) -> bool:
+    """Whether files of the corpus have come, gone or changed size since it was prepared; False if it is not here."""
+    root = Path(cfg.data.root)
+    if not root.exists():
+        return False
+    corpus = find_corpus(cfg.data.layout, root, OmegaConf.to_container(cfg.data.options))
+    return describe_listing(corpus) != read_prepared(prepared)["listing"]
 
 
 def build_curriculum(config: DictConfig) -> Curriculum:

@@ -18,6 +18,7 @@ from deepfake_ms.assembly import (
     build_split_policy,
     build_trainer_settings,
     deciding_config,
+    has_corpus_changed,
     locate_faces,
 )
 from deepfake_ms.cli import entry_point
@@ -42,6 +43,10 @@ def main(cfg: DictConfig) -> None:
     settings = build_trainer_settings(cfg.trainer)
     prepared = locate_faces(cfg)
     about_faces = read_prepared(prepared)
+    if has_corpus_changed(cfg, prepared):
+        console.print(
+            f"{cfg.data.root} has changed since it was prepared: prepare it again to train on what it is now."
+        )
     manifest = read_manifest(prepared)
 
     run = Path(cfg.run_folder)

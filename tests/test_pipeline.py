@@ -1,5 +1,6 @@
 """The whole path on a very small drawn corpus: videos, faces, stages, checkpoints, scores."""
 
+import importlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from wandb.proto.wandb_internal_pb2 import Record
 
 from deepfake_ms.datasets import find_corpus
@@ -227,3 +229,86 @@ def test_one_class_only_can_be_prepared_but_not_trained_on(workshop, tmp_path, c
     status, _, errors = call("train", *common)
     assert status == 2
     assert "needs real and fake faces" in errors
+
+
+@pytest.fixture(scope="module")
+def faceforensics(workshop, tmp_path_factory) -> Path:
+    """The drawn videos in FaceForensics++'s layout: twelve sequences, each also with the next one's face."""
+    root = tmp_path_factory.mktemp("faceforensics")
+    real, fake = (
+        sorted((workshop / "corpora" / "miniature" / name).glob("*.mp4")) for name in ("Celeb-real", "Celeb-synthesis")
+    )
+    originals = root / "original_sequences" / "youtube" / "c23" / "videos"
+    swaps = root / "manipulated_sequences" / "Deepfakes" / "c23" / "videos"
+    for folder in (originals, swaps, root / "splits"):
+        folder.mkdir(parents=True)
+    pairs = [(number, number ^ 1) for number in range(12)]
+    for target, donor in pairs:
+        shutil.copy(real[target], originals / f"{target:03d}.mp4")
+        shutil.copy(fake[target], swaps / f"{target:03d}_{donor:03d}.mp4")
+    for name, sequences in (("train", range(0, 8, 2)), ("val", (8,)), ("test", (10,))):
+        listed = [[f"{number:03d}", f"{number + 1:03d}"] for number in sequences]
+        (root / "splits" / f"{name}.json").write_text(json.dumps(listed))
+    return root
+
+
+def test_another_corpus_goes_the_same_way_with_its_official_sides(faceforensics, call, tmp_path):
+    data = ("data=faceforensics", f"data.root={faceforensics}")
+    status, output, errors = call("prepare", *data, "workers=0")
+    assert status == 0, errors
+    assert "faceforensics_c23-" in output
+    status, output, errors = call(
+        "train", *data, "split=official", *TRAIN[1:], "recipe.epochs=1", "split.require_disjoint=[videos,identities]"
+    )
+    assert status == 0, errors
+    (run,) = tmp_path.glob("runs/faceforensics_c23/*/*/seed_0")
+    audit = json.loads((run / "split_audit.json").read_text())
+    assert {side: audit["sides"][side]["videos"] for side in audit["sides"]} == {
+        "train": 16,
+        "validation": 4,
+        "test": 4,
+        "unused": 0,
+    }
+    assert (run / "evaluation" / "test_best" / "scores.json").is_file()
+
+
+def test_shards_through_multirun_make_one_folder(faceforensics, call, tmp_path):
+    data = ("data=faceforensics", f"data.root={faceforensics}", "workers=0")
+    status, _, errors = call("prepare", *data, "merge=true")
+    assert status == 2
+    assert "24 of 24 videos are not prepared" in errors
+    status, output, errors = call("prepare", "-m", *data, "shard=1/2,2/2")
+    assert status == 0, errors
+    assert "Shard 1/2 is done; 12 videos are left to the other shards" in output
+    assert "faces kept" in output
+    assert call("prepare", *data, "merge=true")[0] == 0
+
+
+def test_a_slurm_cluster_can_run_the_shards(capsys, monkeypatch):
+    """Composed only: there is no cluster here."""
+    arguments = ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=60", "shard=1/2", "--cfg", "hydra"]
+    monkeypatch.setattr(sys, "argv", ["deepfake_ms/prepare.py", *arguments])
+    importlib.import_module("deepfake_ms.prepare").main()
+    launcher = OmegaConf.create(capsys.readouterr().out).hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert launcher.timeout_min == 60
+
+
+@pytest.mark.slow
+def test_shards_run_as_submitted_jobs(faceforensics, tmp_path):
+    """With submitit's launcher for this machine, which starts the jobs at the same time."""
+    command = [sys.executable, "-m", "deepfake_ms.prepare", "-m", "hydra/launcher=submitit_local"]
+    data = ["data=faceforensics", f"data.root={faceforensics}", "workers=0", "shard=1/2,2/2"]
+    subprocess.run([*command, *data], cwd=tmp_path, check=True, timeout=200)
+    (folder,) = (tmp_path / "prepared").glob("faceforensics_c23-*")
+    assert read_manifest(folder)["video_id"].nunique() == 24
+
+
+def test_a_changed_corpus_is_noticed(workshop, call, tmp_path):
+    root = tmp_path / "corpus"
+    shutil.copytree(workshop / "corpora" / "miniature", root)
+    data = ("data=celebdf_v2", f"data.root={root}", "data.name=copied")
+    assert call("prepare", *data, "workers=0")[0] == 0
+    (root / "YouTube-real" / "00999.mp4").write_bytes(next(root.glob("YouTube-real/*.mp4")).read_bytes())
+    _, output, _ = call("train", *data, *TRAIN[1:], "split.fractions=[.5,.3,.3]")
+    assert "has changed since its faces were prepared" in output

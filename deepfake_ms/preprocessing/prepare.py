@@ -15,7 +15,14 @@ from deepfake_ms.preprocessing.extract import read_record, record_path
 from deepfake_ms.preprocessing.faces import FaceDetector
 from deepfake_ms.preprocessing.fingerprint import digest_contents, fingerprint_corpus
 from deepfake_ms.preprocessing.mtcnn import MTCNNDetector
-from deepfake_ms.preprocessing.prepared import PREPARED_NAME, REPORT_NAME, describe_wanted, read_complete, read_prepared
+from deepfake_ms.preprocessing.prepared import (
+    PREPARED_NAME,
+    REPORT_NAME,
+    describe_listing,
+    describe_wanted,
+    read_complete,
+    read_prepared,
+)
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
 from deepfake_ms.preprocessing.report import build_report
 from deepfake_ms.preprocessing.shards import Shard, only_process
@@ -95,6 +102,7 @@ def prepare_corpus(
     description = {
         **describe_wanted(data_name, corpus.root, corpus.options, recipe),
         "fingerprint": fingerprint,
+        "listing": describe_listing(corpus),
         "synthetic": corpus.synthetic,
         "versions": {name: version(name) for name in _LIBRARIES},
     }

@@ -1,10 +1,12 @@
 """A prepared folder, and what it says of itself."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepfake_ms.datasets import Corpus
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import MANIFEST_NAME
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
@@ -52,6 +54,12 @@ def find_prepared(
             "run `python -m deepfake_ms.prepare` with the same data=... and preparation settings first."
         )
     return max(candidates, key=lambda path: (path.stat().st_mtime_ns, path)).parent
+
+
+def describe_listing(corpus: Corpus) -> str:
+    """A digest of the names and sizes of the corpus's files, which is had without reading them."""
+    listing = [(source.name, source.path.stat().st_size) for source in corpus.sources]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
 def read_prepared(folder: Path) -> dict[str, Any]:

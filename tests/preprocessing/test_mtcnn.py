@@ -1,8 +1,10 @@
 """MTCNN on real and awkward pictures."""
 
+import cv2
 import numpy as np
 import pytest
 
+from deepfake_ms.datasets.miniature import MiniatureRecipe, plan_corpus, render_video
 from deepfake_ms.preprocessing.frames import read_frames
 from deepfake_ms.preprocessing.images import read_image
 from deepfake_ms.preprocessing.mtcnn import MTCNNDetector
@@ -16,6 +18,70 @@ def detector():
 def test_pictures_without_faces_and_of_any_size_are_survived(detector):
     sizes = [(64, 64), (5, 5), (19, 400), (1, 1), (300, 20)]
     assert list(detector.detect(np.full((*size, 3), 90, np.uint8) for size in sizes)) == [[]] * len(sizes)
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    """A drawn face and its eyes."""
+    recipe = MiniatureRecipe()
+    return next(render_video(plan_corpus(recipe)[0], recipe))
+
+
+def scene(portrait, *places, height=720, width=1280):
+    """A grey picture with the portrait at (left, top, side), and the eyes of each."""
+    picture = np.full((height, width, 3), 127, np.uint8)
+    eyes = []
+    for left, top, side in places:
+        picture[top : top + side, left : left + side] = cv2.resize(portrait[0], (side, side))
+        eyes.append(portrait[1] * side / 256 + (left, top))
+    return picture, eyes
+
+
+def assert_found(faces, eyes):
+    """Exactly the faces with these eyes, within a tenth of the eye distance."""
+    confident = sorted((face for face in faces if face.probability > 0.9), key=lambda face: face.centre[0])
+    assert len(confident) == len(eyes)
+    for face, (left, right) in zip(confident, eyes, strict=True):
+        assert np.abs(face.landmarks[:2] - (left, right)).max() < 0.13 * np.linalg.norm(left - right)
+
+
+@pytest.mark.parametrize("side", [700, 400, 200, 90])
+def test_faces_of_all_sizes_are_found(detector, portrait, side):
+    picture, eyes = scene(portrait, (300, 10, side))
+    assert_found(next(detector.detect([picture])), eyes)
+
+
+def test_a_second_face_of_half_the_size_is_found_in_every_frame(detector, portrait):
+    """Also where the first, coarse search would have passed it over, and after larger faces."""
+    frames = [
+        scene(portrait, (100, 60, 620)),
+        scene(portrait, (100, 60, 360), (700, 200, 220)),
+        scene(portrait, (100, 60, 200), (700, 200, 120)),
+        scene(portrait, (100, 60, 160)),
+        scene(portrait, (650, 100, 600)),
+    ]
+    for (_, eyes), faces in zip(frames, detector.detect(picture for picture, _ in frames), strict=True):
+        assert_found(faces, eyes)
+
+
+def test_a_frame_without_a_face_does_not_lose_the_next(detector, portrait):
+    picture, eyes = scene(portrait, (100, 60, 300))
+    first, empty, last = detector.detect([picture, np.full_like(picture, 127), picture])
+    assert not empty
+    assert_found(first, eyes)
+    assert_found(last, eyes)
+
+
+def test_only_one_frame_is_held(detector, portrait):
+    asked = []
+
+    def frames():
+        for number in range(3):
+            asked.append(number)
+            yield scene(portrait, (100, 60, 300))[0]
+
+    for number, _ in enumerate(detector.detect(frames())):
+        assert asked == list(range(number + 1))
 
 
 def test_a_face_beside_an_empty_frame_is_found_where_it_is(detector, shared):
