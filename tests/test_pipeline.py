@@ -269,7 +269,7 @@ def test_another_corpus_goes_the_same_way_with_its_official_sides(faceforensics,
         "test": 4,
         "unused": 0,
     }
-    assert (run / "evaluation" / "test_best" / "scores.json").is_file()
+    assert (run / "evaluation" / "test_handoff" / "scores.json").is_file()
 
 
 def test_shards_through_multirun_make_one_folder(faceforensics, call, tmp_path):
