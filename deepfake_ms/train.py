@@ -121,8 +121,8 @@ def print_split(audit: dict, about_faces: dict, console: Console) -> None:
     """Print what stands on each side, what two sides share and what is left out."""
     kind = " · SYNTHETIC DATA" if about_faces["synthetic"] else ""
     title = f"Split by {audit['split']['policy']} · {about_faces['data_name']} {about_faces['fingerprint']}{kind}"
-    table = Table("side", title=title, title_justify="left")
-    for heading in (*(f"{name} faces" for name in CLASS_NAMES), "videos", "identities", "near-duplicates"):
+    table = Table("faces on", title=title, title_justify="left")
+    for heading in (*CLASS_NAMES, "videos", "identities", "near-duplicates"):
         table.add_column(heading, justify="right")
     for side in (*SIDES, UNUSED):
         counts = audit["sides"][side]
@@ -130,7 +130,7 @@ def print_split(audit: dict, about_faces: dict, console: Console) -> None:
     table.add_section()
     for pair in PAIRS:
         counts = audit["shared"][pair]
-        table.add_row(f"on {pair}", "", "", *(f"{counts[name]:,}" for name in DISJOINT))
+        table.add_row(pair.replace("and", "&"), "", "", *(f"{counts[name]:,}" for name in DISJOINT))
     console.print(table)
     for note in notes(audit):
         console.print(note, highlight=False)

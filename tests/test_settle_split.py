@@ -52,7 +52,7 @@ def test_the_audit_is_printed_and_kept(tmp_path, manifest):
     }
     (left_out,) = audit["left_out"]
     assert left_out["videos"] == manifest["video_id"][sides == "unused"].nunique() > 0
-    for said in ("SYNTHETIC", "real faces", "near-duplicates", "on train and test", "join persons of two sides"):
+    for said in ("SYNTHETIC", "faces on", "near-duplicates", "train & test", "join persons of two sides"):
         assert said in printed
     assert f"{left_out['videos']} of 19 fake videos" in printed
 
@@ -62,7 +62,7 @@ def test_a_refused_split_is_printed_and_kept_first_and_the_folder_stays_free(tmp
     policy = SplitPolicy("paper_frames", require_disjoint=("videos",))
     with pytest.raises(UserError, match="videos must be disjoint"):
         settle_split(tmp_path, manifest, policy, ABOUT, console)
-    assert "on train and test" in console.file.getvalue()
+    assert "train & test" in console.file.getvalue()
     assert [path.name for path in tmp_path.iterdir()] == [AUDIT_NAME]
     settle(tmp_path, manifest, SplitPolicy("identity"))
     assert json.loads((tmp_path / AUDIT_NAME).read_text())["split"]["policy"] == "identity"
