@@ -3,7 +3,6 @@
 import glob
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
@@ -116,15 +115,20 @@ def extract_faces(
         "eyes_outside": sum(_reaches_outside(subject.face.landmarks[:2], frame.size) for frame, subject in kept),
         "rows": [_keep(frame, subject, folder) for frame, subject in kept],
     }
-    for path in (folder / "crops" / video_id).glob(f"*{_UNDECIDED}"):
+    crops = folder / "crops" / video_id
+    for path in crops.glob(f"*{_UNDECIDED}"):
         path.unlink()
+    if crops.is_dir() and not any(crops.iterdir()):
+        crops.rmdir()
     write_atomically(record_path(folder, video_id), json.dumps(record))
     return record
 
 
 def _clear(folder: Path, video_id: str) -> None:
-    """Remove what a killed run may have left of this video."""
-    shutil.rmtree(folder / "crops" / video_id, ignore_errors=True)
+    """Remove what a killed run may have left of this video; other videos' folders may lie within its folder."""
+    for path in (folder / "crops" / video_id).glob("*"):
+        if path.is_file():
+            path.unlink()
     record = record_path(folder, video_id)
     for part in record.parent.glob(f".{glob.escape(record.name)}.*.part"):
         part.unlink()

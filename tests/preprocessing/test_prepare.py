@@ -209,6 +209,19 @@ def test_shards_make_the_same_folder_and_the_last_one_finishes_it(corpus, prepar
     assert prepare(corpus, tmp_path, merge_only=True) == folder
 
 
+def test_a_video_beside_a_folder_of_its_name_leaves_that_alone(tmp_path):
+    root = tmp_path / "corpus"
+    for name in ("a/b.mp4", "a.mp4"):
+        write_video(root / name, [picture((60, 40, 30))] * 12)
+    folder = prepare(root, tmp_path / "prepared")
+    manifest = read_manifest(folder)
+    assert set(manifest.video_id) == {"a", "a/b"}
+    before = contents(folder)
+    (folder / "records" / "a.json").unlink()
+    (folder / "manifest.parquet").unlink()
+    assert contents(prepare(root, tmp_path / "prepared")) == before
+
+
 def test_shards_share_out_everything_once():
     items = list(range(11))
     for count in (1, 2, 4, 11, 13):
