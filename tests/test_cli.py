@@ -55,6 +55,60 @@ def test_the_best_row_is_what_the_paper_says():
     assert cfg.recipe.optimizer == {"name": "SGD", "lr": 1e-4, "momentum": 0.9, "weight_decay": 0.05}
 
 
+ROWS = [path.stem for path in sorted((CONFIG_FOLDER / "experiment").glob("table2_*.yaml"))]
+PUBLISHED = {
+    "base": (".9333", ".8408", ".9770"),
+    "wl": (".9560", ".8854", ".9560"),
+    "na": (".9718", ".9229", ".9939"),
+    "rst": (".9372", ".8498", ".9824"),
+    "mep": (".9646", ".9067", ".9913"),
+    "wl_na": (".978", ".9394", ".9939"),
+    "wl_na_rst": (".9692", ".9170", ".9922"),
+    "wl_na_mep": (".9769", ".9366", ".9947"),
+    "na_mep": (".9777", ".9334", ".9899"),
+    "wl_rf_mep": (".9836", ".9521", ".9952"),
+}
+
+
+def test_table_2_is_complete():
+    left_out_by_the_paper = {"rf", "wl_rf", "rf_mep", "rst_as_released"}
+    assert {row.removeprefix("table2_") for row in ROWS} == PUBLISHED.keys() | left_out_by_the_paper
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_is_what_its_name_says(row):
+    cfg = compose(f"experiment={row}")
+    factors = row.removeprefix("table2_").split("_")
+    assert cfg.name == row
+    assert cfg.loss.class_weights == {"real": 1.0, "fake": 1.85 if "wl" in factors else 1.0}
+    assert cfg.augmentation.name == {"na": "none", "rf": "random_flips"}.get(
+        next((factor for factor in factors if factor in ("na", "rf")), None), "standard"
+    )
+    assert [stage.faces for stage in build_curriculum(cfg).stages] == (
+        ["masked_eyes", "cropped", "masked_eyes"] if "mep" in factors else ["cropped"]
+    )
+    assert cfg.model.swin == ("as_released" if "released" in factors else "removed" if "rst" in factors else "live")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_opens_with_its_command_and_the_published_numbers(row):
+    opening = (CONFIG_FOLDER / "experiment" / f"{row}.yaml").read_text().split("defaults:")[0]
+    assert f"python -m deepfake_ms.train experiment={row}\n" in opening
+    numbers = PUBLISHED.get(row.removeprefix("table2_"))
+    published = "accuracy {}, macro F1 {}, AUROC {}.".format(*numbers) if numbers else "Published: nothing."
+    assert published in opening
+
+
+def test_the_loss_weight_is_swept_around_the_papers():
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        cfg = hydra.compose("train", overrides=["experiment=loss_weight"], return_hydra_config=True)
+    weights = cfg.hydra.sweeper.params["loss.class_weights.fake"].split(",")
+    assert {1.0, 1.85} <= set(map(float, weights))
+    assert (
+        compose("experiment=loss_weight", f"loss.class_weights.fake={weights[1]}").name == f"loss_weight_{weights[1]}"
+    )
+
+
 def test_what_decides_about_numbers_is_hashed_and_nothing_else():
     base = config_hash(deciding_config(compose(), "abc"))
     same = ("trainer.devices=2", "runs_root=elsewhere", "logger=wandb", "trainer.num_workers=3", "data.root=moved")
@@ -75,7 +129,7 @@ def test_what_decides_about_numbers_is_hashed_and_nothing_else():
 def test_help_and_job_config(call, tmp_path):
     status, shown, _ = call("train", "--help")
     assert status == 0
-    assert "experiment: table2_wl_rf_mep" in " ".join(shown.split())
+    assert "experiment: loss_weight, table2_base, table2_mep" in " ".join(shown.split())
     status, shown, _ = call("train", "--cfg", "job", "loss=weighted", "augmentation=none", "model=genconvit_ed")
     assert status == 0
     assert "fake: 1.85" in shown
