@@ -1,5 +1,6 @@
 """What a number rests on: the code that made it."""
 
+import hashlib
 import platform
 import subprocess
 from importlib.metadata import version
@@ -20,6 +21,15 @@ def code_version() -> str:
     if commit.returncode:
         return package
     return f"{package} ({commit.stdout.strip()}{'+changes' if changes.stdout.strip() else ''})"
+
+
+def code_digest() -> str:
+    """Sha256 over the package's Python files: equal digests, equal code, whether committed or not."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def library_versions() -> dict[str, str]:

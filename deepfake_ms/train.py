@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -30,9 +31,10 @@ from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.loggers import wandb_logger
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
 from deepfake_ms.preprocessing.prepared import read_prepared
-from deepfake_ms.provenance import code_version, library_versions
+from deepfake_ms.provenance import code_digest, code_version, library_versions
 from deepfake_ms.randomness import key
 from deepfake_ms.run_folder import AUDIT_NAME, claim_run_folder, read_split, refuse_other_run, write_split
+from deepfake_ms.shared_stages import adopt_stages, name_stages, publish_stages
 from deepfake_ms.stage_chain import read_chain
 from deepfake_ms.training import run_curriculum
 
@@ -62,6 +64,7 @@ def main(cfg: DictConfig) -> None:
             "manifest_sha256": sha256_of(prepared / MANIFEST_NAME),
             "synthetic": about_faces["synthetic"],
             "code": code_version(),
+            "code_sha256": code_digest(),
             "libraries": library_versions(),
         },
     )
@@ -70,6 +73,11 @@ def main(cfg: DictConfig) -> None:
     console.print(f"To train on: {len(balanced) // 2:,} real and as many fake faces, drawn from the training side.")
 
     curriculum = build_curriculum(config)
+    names = name_stages(record["config"], curriculum, code_digest())
+    shares = record.get("code_sha256") == code_digest()  # else its stages may be of several codes
+    if shares and starts_other_processes():
+        for stage, other in adopt_stages(run, Path(cfg.runs_root), names).items():
+            console.print(f"{run}: stage {stage} is taken over from {other}, which trained the same.")
     finished = len(read_chain(run))
     if finished:
         console.print(f"{run}: {finished} of {len(curriculum.stages)} stages are finished and kept.")
@@ -87,11 +95,18 @@ def main(cfg: DictConfig) -> None:
         console,
         logger=wandb_logger(run, cfg.logger, record["config"]) if cfg.logger.wandb else None,
     )
+    if shares and rank_zero_only.rank == 0:
+        publish_stages(run, Path(cfg.runs_root), names)
     if cfg.evaluate:
         scores = evaluate_run(run, settings, workers, console)
         if scores:
             print_scores(scores, run, console)
     console.print(f"Run folder: {run}")
+
+
+def starts_other_processes() -> bool:
+    """Whether this process starts the others, if any: then none of them can yet be reading the run's folder."""
+    return not (LightningEnvironment().creates_processes_externally or SLURMEnvironment.detect())
 
 
 def settle_split(

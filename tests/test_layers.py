@@ -15,7 +15,7 @@ LAYERS = [
     {"detector"},
     {"curriculum"},
     {"run_folder", "stage_chain", "loggers", "progress"},
-    {"training"},
+    {"training", "shared_stages"},
     {"assembly"},
     {"evaluation", "contact_sheet"},
     {"cli"},

@@ -111,6 +111,15 @@ def test_another_configuration_does_not_overwrite_a_run(trained, call, here):
     assert "loss.class_weights.fake: 1.85 -> 3" in errors
 
 
+def test_an_equal_run_of_another_name_takes_over_the_stages(trained, call, here):
+    status, printed, errors = call("train", *TRAIN, "name=again")
+    assert status == 0, errors
+    assert printed.count("is taken over from") == 3
+    again = here / RUN.parents[1] / "again" / RUN.name
+    scores = [json.loads((run / "evaluation/test_handoff/scores.json").read_text()) for run in (here / RUN, again)]
+    assert scores[0]["metrics"] == scores[1]["metrics"]
+
+
 def test_the_last_epoch_and_the_validation_side_can_be_scored(trained, call, here):
     status, printed, errors = call("evaluate", f"run={RUN}", "checkpoint=last", "side=validation")
     assert status == 0, errors
@@ -311,4 +320,4 @@ def test_a_changed_corpus_is_noticed(workshop, call, tmp_path):
     assert call("prepare", *data, "workers=0")[0] == 0
     (root / "YouTube-real" / "00999.mp4").write_bytes(next(root.glob("YouTube-real/*.mp4")).read_bytes())
     _, output, _ = call("train", *data, *TRAIN[1:], "split.fractions=[.5,.3,.3]")
-    assert "has changed since its faces were prepared" in output
+    assert "has changed since it was prepared" in output
