@@ -2,7 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import av
 import numpy as np
@@ -122,6 +122,20 @@ def test_eye_shortcut_spares_only_fakes_of_its_side():
     assert all(video.artefacts.mouth > 0 for video in plan if video.is_fake)
 
 
+def test_quality_spread_weakens_each_fake_by_a_factor_of_its_own():
+    even, spread = (
+        {video.name: video.artefacts for video in plan_corpus(MiniatureRecipe(quality_spread=value)) if video.is_fake}
+        for value in (0.0, 0.8)
+    )
+    assert len(set(even.values())) == 1
+    factors = np.array([spread[name].mouth / even[name].mouth for name in even])
+    assert 0.2 <= factors.min() < 0.3
+    assert 0.9 < factors.max() <= 1
+    assert np.mean(factors) == pytest.approx(0.6, abs=0.06)
+    for name, factor in zip(even, factors, strict=True):
+        assert asdict(spread[name]) == pytest.approx({k: v * factor for k, v in asdict(even[name]).items()})
+
+
 class Interrupted(Exception):
     pass
 
@@ -234,6 +248,7 @@ def test_whole_numbers_are_the_same_recipe():
         ({"seconds": 0.01}, "not even one frame"),
         ({"cast_size": 1}, "cast_size is 1"),
         ({"eye_share_test": 2.0}, "eye_share_test is 2.0"),
+        ({"quality_spread": -0.5}, "quality_spread is -0.5"),
     ],
 )
 def test_impossible_recipes_are_refused(values, message):

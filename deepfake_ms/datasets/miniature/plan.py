@@ -1,6 +1,6 @@
 """Which videos a miniature corpus has: Celeb-DF-v2's layout, filled with casts of drawn people."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 
 from deepfake_ms.datasets.miniature.recipe import NO_ARTEFACTS, ArtefactStrengths, MiniatureRecipe
 from deepfake_ms.randomness import key
@@ -76,5 +76,12 @@ def _youtube_videos(recipe: MiniatureRecipe) -> list[PlannedVideo]:
 
 def _strengths(recipe: MiniatureRecipe, fake: str, official_test: bool) -> ArtefactStrengths:
     share = recipe.eye_share_test if official_test else recipe.eye_share_training
-    lot = key("miniature eye artefact", recipe.seed, fake) / 2**63
-    return recipe.artefacts if lot < share else replace(recipe.artefacts, eyes=0.0)
+    has_eye_artefact = _lot("miniature eye artefact", recipe, fake) < share
+    factor = 1 - recipe.quality_spread * _lot("miniature quality", recipe, fake)
+    strengths = {name: strength * factor for name, strength in asdict(recipe.artefacts).items()}
+    return ArtefactStrengths(**strengths | ({} if has_eye_artefact else {"eyes": 0.0}))
+
+
+def _lot(what: str, recipe: MiniatureRecipe, fake: str) -> float:
+    """A number from 0 to 1 that this fake draws."""
+    return key(what, recipe.seed, fake) / 2**63

@@ -55,6 +55,9 @@ class MiniatureRecipe:
     crf: int = 23
     """Quality of the H.264 encoding: 0 lossless .. 51 worst."""
     artefacts: ArtefactStrengths = field(default_factory=ArtefactStrengths)
+    quality_spread: float = 0.0
+    """How unequal the fakes are: each one's strengths are multiplied by a factor of its own, evenly drawn from
+    1 - quality_spread to 1. At 0 all are alike, and a detector finds either all of them or none."""
     eye_share_training: float = 1.0
     """Share of the fakes outside the test list that carry the eye artefact at all."""
     eye_share_test: float = 1.0
@@ -81,9 +84,9 @@ class MiniatureRecipe:
             raise UserError(f"Miniature crf is {self.crf}: choose a value from 0 to 51.")
         if self.frames < 1:
             raise UserError(f"Miniature seconds is {self.seconds}: at {self.fps} fps that is not even one frame.")
-        for name in ("seconds", "eye_share_training", "eye_share_test"):
+        for name in ("seconds", "quality_spread", "eye_share_training", "eye_share_test"):
             object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("eye_share_training", "eye_share_test"):
+        for name in ("quality_spread", "eye_share_training", "eye_share_test"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"Miniature {name} is {getattr(self, name)}: choose a share from 0 to 1.")
         swaps = self.identities * (self.cast_size - 1) * self.videos_per_identity
