@@ -17,6 +17,7 @@ from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.launcher import isolated
 from deepfake_ms.noise import hush
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "conf"
@@ -49,6 +50,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
 
         def main() -> None:
             hush()
+            isolated.register()
             try:
                 compose_and_run()
             except SystemExit as stop:

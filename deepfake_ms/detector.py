@@ -35,7 +35,8 @@ class Detector(L.LightningModule):
         self.model = build_model(**model)
         self.loss = weighted_cross_entropy(class_weights)
         self.validation_metrics = detection_metrics("validation/")
-        self.test_index, self.test_probability = CatMetric(), CatMetric()
+        # By default they would drop what is not a number, and the two would no longer be of one length.
+        self.test_index, self.test_probability = (CatMetric(nan_strategy="disable") for _ in range(2))
         self.predictions: pd.DataFrame | None = None
 
     def forward(self, image: Tensor) -> Tensor:

@@ -2,12 +2,17 @@
 
 import io
 import json
+import math
+import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import lightning as L
 import pandas as pd
+import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -20,14 +25,14 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of, write_atomically, write_json
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
-from deepfake_ms.metrics import TITLES, score_table
+from deepfake_ms.metrics import DECISION_METRICS, LEVELS, THRESHOLD_CRITERION, TITLES, choose_thresholds, score_table
 from deepfake_ms.provenance import code_version, library_versions
 from deepfake_ms.run_folder import SPLIT_NAME, read_run
 from deepfake_ms.stage_chain import LAST, load_weights, read_chain
 from deepfake_ms.training import TrainerSettings
 
 CHECKPOINTS = ("handoff", LAST)
-SCORES_NAME, PREDICTIONS_NAME = "scores.json", "predictions.parquet"
+SCORES_NAME, PREDICTIONS_NAME, OPENINGS_NAME = "scores.json", "predictions.parquet", "test_openings.jsonl"
 
 
 def evaluate_run(
@@ -39,93 +44,114 @@ def evaluate_run(
     side: str = "test",
     prepared: Path | None = None,
 ) -> dict:
-    """Score `run`, or return the scores on disk when the same checkpoint was scored before.
+    """Score `run` at threshold .5 and at the threshold that its validation side chooses.
 
-    Writes ``evaluation/<side>_<checkpoint>/scores.json`` and ``predictions.parquet`` (one row per face with its
-    sample id, video, label, method and P(fake)). Never masks or augments.
+    Writes ``evaluation/<side>_<checkpoint>/predictions.parquet`` (one row per face with its sample id, video, label,
+    method and P(fake)) and ``scores.json``; for the test side, first the predictions of the validation side. A side is
+    predicted once per checkpoint, never masked or augmented; scores are made from the predictions on disk. Every time
+    the test side is predicted, ``test_openings.jsonl`` in the run's folder gets a line.
 
     Args:
         run: a run's folder with a finished chain.
         settings: hardware; the precision is the run's own.
         num_workers: loader processes per device.
-        console: told when the scores on disk are still right.
+        console: told when the predictions on disk are still right.
         checkpoint: what the last stage hands over, or its ``last`` epoch.
         side: ``test`` or ``validation``.
         prepared: the faces, if they have moved since the training.
 
     Returns:
-        The content of scores.json.
+        The content of scores.json; on other ranks than 0 nothing.
 
     Raises:
-        UserError: the run is not finished, its faces or checkpoint are gone or changed, or an argument is unknown.
+        UserError: the run is not finished, its faces or checkpoint are gone or changed, a prediction is not finite, or
+            an argument is unknown.
     """
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"checkpoint={checkpoint} is unknown; choose from {', '.join(CHECKPOINTS)}.")
     if side not in SIDES[1:]:
         raise UserError(f"side={side} is unknown; choose from {', '.join(SIDES[1:])}.")
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()  # rank 0 writes the end of the chain after the others have left the training
     record = read_run(run)
     config = OmegaConf.create(record["config"])
-    path, expected = _checkpoint_file(run, build_curriculum(config), checkpoint)
-    output = run / "evaluation" / f"{side}_{checkpoint}"
-    if (found := _finished(output, path)) is not None:
-        console.print(f"{output}: this checkpoint is scored already.")
-        return found
+    path, _ = _checkpoint_file(run, build_curriculum(config), checkpoint)
+    checkpoint_sha256 = sha256_of(path) if path.is_file() else None
 
-    prepared = prepared or Path(record["prepared"])
-    manifest = read_manifest(prepared)
-    if sha256_of(prepared / MANIFEST_NAME) != record["manifest_sha256"]:
-        raise UserError(f"{prepared} does not hold the faces {run} was trained on: name their folder with prepared=...")
-    sides = pd.read_parquet(run / SPLIT_NAME)["side"]
-    scored = sides.eq(side).map({True: "test", False: "unused"})
-    config.model.pretrained = False  # the checkpoint has all weights
-    detector = build_detector(config)
-    detector.load_state_dict(load_weights(path, expected))
-    trainer = replace(settings, precision=config.precision).build(
-        logger=False, enable_checkpointing=False, callbacks=[_WritePredictions(output, manifest)]
-    )
-    stage = build_curriculum(config).stages[-1]
-    data = build_data(config, prepared, scored, stage, detector.model, settings.processes, num_workers)
-    trainer.test(detector, datamodule=data, verbose=False)
-    if not trainer.is_global_zero:
+    folders = {each: run / "evaluation" / f"{each}_{checkpoint}" for each in ("validation", side)}
+    # All ranks decide this before any of them writes, or they would not take part in the same passes.
+    missing = [each for each, folder in folders.items() if not _holds_predictions(folder, checkpoint_sha256)]
+    if side not in missing:
+        console.print(f"{folders[side]}: this checkpoint is scored already.")
+    if missing:
+        _predict(run, record, checkpoint, {each: folders[each] for each in missing}, settings, num_workers, prepared)
+    if rank_zero_only.rank != 0:
         return {}
 
-    predictions = pd.read_parquet(output / PREDICTIONS_NAME)
+    predictions, validation = (_read_predictions(folders[each]) for each in (side, "validation"))
+    thresholds = choose_thresholds(validation)
+    at_thresholds = {
+        level: {name: values[name] for name in DECISION_METRICS}
+        for level, values in score_table(predictions, thresholds).items()
+    }
     scores = {
-        "protocol": protocol(config, side, checkpoint),
+        "protocol": protocol(config, side, checkpoint, thresholds),
         "data": {**record["config"]["data"], "synthetic": record["synthetic"]},
+        "side": side,
         "seed": config.seed,
         "trained_by": record["code"],
+        "predicted_by": predictions.attrs["code"],
         "scored_by": code_version(),
         "libraries": library_versions(),
-        "checkpoint_sha256": sha256_of(path),
+        "checkpoint_sha256": checkpoint_sha256,
         "frames": predictions["label"].map(dict(enumerate(CLASS_NAMES))).value_counts().to_dict(),
         "videos": int(predictions["video_id"].nunique()),
+        "test_openings": count_openings(run),
+        "threshold_criterion": f"{THRESHOLD_CRITERION} on validation",
+        "validation_thresholds": thresholds,
         "metrics": score_table(predictions),
+        "metrics_at_validation_thresholds": at_thresholds,
     }
-    write_json(output / SCORES_NAME, scores)
+    scores = _null_for_nan(scores)
+    write_json(folders[side] / SCORES_NAME, scores)
     return scores
 
 
-def protocol(config: DictConfig, side: str, checkpoint: str) -> str:
+def protocol(config: DictConfig, side: str, checkpoint: str, thresholds: dict[str, float]) -> str:
     """One line that says how the scores came about."""
     fractions = ":".join(f"{fraction * 10:g}" for fraction in config.split.fractions)
     chosen = f"{config.curriculum.carry} checkpoint by {config.recipe.monitor}"
+    values = ", ".join(f"{thresholds[level]:.4f} per {level}" for level in LEVELS)
     return (
         f"{side} side of split {config.split.policy} {fractions} (split seed {config.split.seed}), "
-        f"{chosen if checkpoint == 'handoff' else 'last epoch'}, threshold .5, unmasked faces"
+        f"{chosen if checkpoint == 'handoff' else 'last epoch'}, threshold .5 and the one of best "
+        f"{TITLES[THRESHOLD_CRITERION].lower()} on validation ({values}), unmasked faces"
     )
+
+
+def count_openings(run: Path) -> int:
+    """How often the test side was predicted, with any checkpoint of `run`."""
+    path = run / OPENINGS_NAME
+    return len(path.read_text().splitlines()) if path.is_file() else 0
 
 
 def print_scores(scores: dict, run: Path, console: Console) -> None:
     """Print a table of the scores and, under it, what they rest on."""
     title = f"{run.parent.name} · seed {scores['seed']} · {scores['data']['name']}"
     table = Table(title=f"{title} · SYNTHETIC DATA" if scores["data"]["synthetic"] else title, title_justify="left")
-    table.add_column("Test scores (positive class: fake)")
-    for level in scores["metrics"]:
-        table.add_column(f"per {level}", justify="right")
+    table.add_column(f"{scores['side'].capitalize()} scores (positive class: fake)")
+    for level in LEVELS:
+        table.add_column(f"per {level}, at .5", justify="right")
+        table.add_column(f"at {_shown(scores['validation_thresholds'][level])}", justify="right")
     for name, heading in TITLES.items():
-        table.add_row(heading, *(f"{values[name]:.4f}" for values in scores["metrics"].values()))
+        cells = []
+        for level in LEVELS:
+            chosen = scores["metrics_at_validation_thresholds"][level]
+            cells += [_shown(scores["metrics"][level][name]), _shown(chosen[name]) if name in chosen else ""]
+        table.add_row(heading, *cells)
     console.print(table)
+    if scores["test_openings"] > 1:
+        console.print(f"The test side was opened {scores['test_openings']} times: {run / OPENINGS_NAME}")
     frames = ", ".join(f"{count} {label}" for label, count in sorted(scores["frames"].items()))
     console.print(
         f"Protocol: {scores['protocol']}\n"
@@ -138,12 +164,32 @@ def print_scores(scores: dict, run: Path, console: Console) -> None:
     )
 
 
-class _WritePredictions(Callback):
-    """Rank 0 writes what all ranks scored, one row per face, and logs that the side was opened."""
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
-    def __init__(self, folder: Path, manifest: pd.DataFrame):
-        self.folder = folder
+
+class _WritePredictions(Callback):
+    """Rank 0 logs that the test side is opened, and writes what all ranks scored, one row per face.
+
+    Args:
+        folder: of the predictions.
+        manifest: the faces.
+        about: what the predictions rest on; kept in the file and, with the time, in the log.
+        openings: the log of the test side; None if another side is scored.
+    """
+
+    def __init__(self, folder: Path, manifest: pd.DataFrame, about: dict[str, str], openings: Path | None):
+        self.folder, self.about, self.openings = folder, about, openings
         self.faces = manifest[["sample_id", "video_id", "label", "method"]]
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: Detector) -> None:
+        if self.openings is None or not trainer.is_global_zero:
+            return
+        opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **self.about}
+        with self.openings.open("a") as stream:
+            stream.write(json.dumps(opening) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Detector) -> None:
         if not trainer.is_global_zero:
@@ -151,9 +197,51 @@ class _WritePredictions(Callback):
         faces = self.faces.iloc[pl_module.predictions["index"]].reset_index(drop=True)
         faces["label"] = faces["label"].map({name: label for label, name in enumerate(CLASS_NAMES)})
         faces["fake_probability"] = pl_module.predictions["fake_probability"]
+        faces.attrs = self.about
         buffer = io.BytesIO()
         faces.to_parquet(buffer, index=False)
         write_atomically(self.folder / PREDICTIONS_NAME, buffer.getvalue())
+
+
+def _predict(
+    run: Path,
+    record: dict,
+    checkpoint: str,
+    folders: dict[str, Path],
+    settings: TrainerSettings,
+    num_workers: int,
+    prepared: Path | None,
+) -> None:
+    """Let all ranks predict the sides that `folders` names, one after the other, into its folders."""
+    config = OmegaConf.create(record["config"])
+    curriculum = build_curriculum(config)
+    path, expected = _checkpoint_file(run, curriculum, checkpoint)
+    weights = load_weights(path, expected)
+    prepared = prepared or Path(record["prepared"])
+    manifest = read_manifest(prepared)
+    if sha256_of(prepared / MANIFEST_NAME) != record["manifest_sha256"]:
+        raise UserError(f"{prepared} does not hold the faces {run} was trained on: name their folder with prepared=...")
+    config.model.pretrained = False  # the checkpoint has all weights
+    detector = build_detector(config)
+    detector.load_state_dict(weights)
+    about = {
+        "checkpoint": checkpoint,
+        "checkpoint_sha256": sha256_of(path),
+        "manifest_sha256": record["manifest_sha256"],
+        "code": code_version(),
+    }
+    sides = pd.read_parquet(run / SPLIT_NAME)["side"]
+    for side, folder in folders.items():
+        scored = sides.eq(side).map({True: "test", False: "unused"})
+        stage = curriculum.stages[-1]
+        data = build_data(config, prepared, scored, stage, detector.model, settings.processes, num_workers)
+        openings = run / OPENINGS_NAME if side == "test" else None
+        trainer = replace(settings, precision=config.precision).build(
+            logger=False,
+            enable_checkpointing=False,
+            callbacks=[_WritePredictions(folder, manifest, about, openings)],
+        )
+        trainer.test(detector, datamodule=data, verbose=False)
 
 
 def _checkpoint_file(run: Path, curriculum: Curriculum, checkpoint: str) -> tuple[Path, str | None]:
@@ -169,9 +257,26 @@ def _checkpoint_file(run: Path, curriculum: Curriculum, checkpoint: str) -> tupl
     return run / curriculum.stages[-1].name / f"{LAST}.ckpt", None
 
 
-def _finished(output: Path, checkpoint: Path) -> dict | None:
-    """The scores in `output`, if they are of this checkpoint."""
-    if not (output / SCORES_NAME).is_file() or not checkpoint.is_file():
-        return None
-    scores = json.loads((output / SCORES_NAME).read_text())
-    return scores if scores["checkpoint_sha256"] == sha256_of(checkpoint) else None
+def _holds_predictions(folder: Path, checkpoint_sha256: str | None) -> bool:
+    """Whether the predictions of this checkpoint, which is None if its file is gone, are in `folder`."""
+    path = folder / PREDICTIONS_NAME
+    if checkpoint_sha256 is None or not path.is_file():
+        return False
+    return pd.read_parquet(path).attrs.get("checkpoint_sha256") == checkpoint_sha256
+
+
+def _read_predictions(folder: Path) -> pd.DataFrame:
+    predictions = pd.read_parquet(folder / PREDICTIONS_NAME)
+    if not_finite := int(predictions["fake_probability"].isna().sum()):
+        raise UserError(
+            f"{folder / PREDICTIONS_NAME}: P(fake) of {not_finite} faces is not a number: train again with "
+            "trainer.precision=32-true under a new name."
+        )
+    return predictions
+
+
+def _null_for_nan(value):
+    """The same, with None in place of NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _null_for_nan(each) for key, each in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

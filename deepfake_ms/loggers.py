@@ -66,6 +66,18 @@ class CurriculumWandbLogger(WandbLogger):
         self.log_metrics({"stage": number}, step=0)
         self.log_hyperparams({"stages": {name: {"number": number, "first_step": first_step}}})
 
+    def log_finished_stage(self, number: int, name: str, first_step: int, rows: pd.DataFrame) -> None:
+        """Log a stage that another run has trained, epoch by epoch.
+
+        Args:
+            number, name, first_step: as in `begin_stage`.
+            rows: the stage's rows of `metrics.csv`.
+        """
+        self.begin_stage(number, name, first_step)
+        for row in rows.drop(columns=["stage", "faces"]).to_dict("records"):
+            step = row.pop("step") - 1 - first_step  # Lightning counts from 0
+            self.log_metrics({**row, "epoch": row["epoch"] - 1}, step=step)
+
     @rank_zero_only
     def finish(self) -> None:
         """Close the run, so that all of it is on disk."""

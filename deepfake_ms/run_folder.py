@@ -6,7 +6,8 @@ split_audit.json       what the sides hold and share, and what is left out
 metrics.csv            learning curves over all stages
 chain.json             which stages are finished and what each hands over
 1_masked_eyes/         best.ckpt, last.ckpt
-evaluation/            predictions and scores
+evaluation/            predictions of validation and test side, and scores
+test_openings.jsonl    every time the test side was predicted
 """
 
 import hashlib

@@ -34,7 +34,7 @@ from deepfake_ms.preprocessing.prepared import read_prepared
 from deepfake_ms.provenance import code_digest, code_version, library_versions
 from deepfake_ms.randomness import key
 from deepfake_ms.run_folder import AUDIT_NAME, claim_run_folder, read_split, refuse_other_run, write_split
-from deepfake_ms.shared_stages import adopt_stages, name_stages, publish_stages
+from deepfake_ms.shared_stages import adopt_stages, log_adopted, name_stages, publish_stages
 from deepfake_ms.stage_chain import read_chain
 from deepfake_ms.training import run_curriculum
 
@@ -75,9 +75,12 @@ def main(cfg: DictConfig) -> None:
     curriculum = build_curriculum(config)
     names = name_stages(record["config"], curriculum, code_digest())
     shares = record.get("code_sha256") == code_digest()  # else its stages may be of several codes
-    if shares and starts_other_processes():
-        for stage, other in adopt_stages(run, Path(cfg.runs_root), names).items():
+    logger = wandb_logger(run, cfg.logger, record["config"]) if cfg.logger.wandb else None
+    if shares and starts_other_processes() and (adopted := adopt_stages(run, Path(cfg.runs_root), names)):
+        for stage, other in adopted.items():
             console.print(f"{run}: stage {stage} is taken over from {other}, which trained the same.")
+        if logger:
+            log_adopted(run, adopted, logger)
     finished = len(read_chain(run))
     if finished:
         console.print(f"{run}: {finished} of {len(curriculum.stages)} stages are finished and kept.")
@@ -93,7 +96,7 @@ def main(cfg: DictConfig) -> None:
         cfg.seed,
         record["config_sha256"],
         console,
-        logger=wandb_logger(run, cfg.logger, record["config"]) if cfg.logger.wandb else None,
+        logger=logger,
     )
     if shares and rank_zero_only.rank == 0:
         publish_stages(run, Path(cfg.runs_root), names)

@@ -83,6 +83,7 @@ def test_one_command_trains_and_scores(trained):
     assert predictions["fake_probability"].between(0, 1).all()
     assert scores["data"]["synthetic"]
     assert set(scores["metrics"]) == {"frame", "video"}
+    assert scores["test_openings"] == 1
     assert scores["videos"] == predictions["video_id"].nunique()
     for said in ("SYNTHETIC", "identity", scores["data"]["fingerprint"], scores["scored_by"], "1 seed", "stage 3/3"):
         assert said in printed
@@ -153,6 +154,8 @@ def test_two_processes_score_an_odd_test_set_like_one(trained, workshop):
     assert len(two) % 2 == 1
     assert two["sample_id"].tolist() == one["sample_id"].tolist()
     np.testing.assert_allclose(two["fake_probability"], one["fake_probability"], atol=1e-5)
+    assert (run / "evaluation/validation_handoff/predictions.parquet").is_file()
+    assert len((run / "test_openings.jsonl").read_text().splitlines()) == 2  # the copied one, and one for both
 
 
 def test_an_unfinished_run_and_a_changed_checkpoint_are_not_scored(trained, workshop, call):
@@ -182,10 +185,13 @@ def test_the_contact_sheet_shows_the_masks(workshop, call, here):
     assert (masked[changed] == 0).all()
 
 
-def test_wandb_gets_one_offline_run_with_continuous_steps(workshop, call, here):
-    status, _, errors = call("train", *TRAIN, "name=logged", "logger=wandb", "evaluate=false")
+@pytest.mark.parametrize("name", ["logged", "taken_over"])
+def test_wandb_gets_one_offline_run_with_continuous_steps(workshop, call, here, name):
+    """Trained here, and taken over whole from the run before."""
+    status, output, errors = call("train", *TRAIN, "seed=3", f"name={name}", "logger=wandb", "evaluate=false")
     assert status == 0, errors
-    run = here / RUN.parent.parent / "logged" / "seed_0"
+    assert output.count("is taken over from") == (3 if name == "taken_over" else 0)
+    run = here / RUN.parent.parent / name / "seed_3"
     identifier = (run / "wandb_id.txt").read_text()
     (file,) = (run / "wandb").glob(f"offline-run-*/run-{identifier}.wandb")
     history = read_history(file)
