@@ -1,0 +1,282 @@
+"""The tables as a reader sees them; Markdown and HTML are written from the same grids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from deepfake_ms.data.audit import notes
+from deepfake_ms.labels import CLASS_NAMES
+from deepfake_ms.metrics import DECISION_METRICS, LEVELS, TITLES
+from experiments.report.cells import APART, Cell
+from experiments.report.paper_tables import PUBLISHED_METRICS, PUBLISHED_ON
+from experiments.report.results import CHOSEN, HALF, Results, mean_confusion
+
+PUBLISHED = f"published ({PUBLISHED_ON})"
+HEADLINE = (*PUBLISHED_METRICS, "balanced_accuracy")
+FURTHER = tuple(name for name in TITLES if name not in HEADLINE)
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, the group above it, and how its cells look: ``published``, ``measured`` or ``plain``."""
+
+    name: str
+    group: str = ""
+    look: str = "plain"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text.
+
+    Attributes:
+        caption: what it shows.
+        columns: the first is the heading of each line.
+        lines: of cells; a cell's parts are separated by newlines.
+        notes: printed under it.
+    """
+
+    caption: str
+    columns: tuple[Column, ...]
+    lines: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert all(len(line) == len(self.columns) for line in self.lines), self.caption
+
+    @property
+    def groups(self) -> list[tuple[str, str, int]]:
+        """Neighbouring columns of one group: its name, look and width."""
+        found: list[tuple[str, str, int]] = []
+        for column in self.columns:
+            if found and found[-1][:2] == (column.group, column.look):
+                found[-1] = (column.group, column.look, found[-1][2] + 1)
+            else:
+                found.append((column.group, column.look, 1))
+        return found
+
+    def markdown(self) -> str:
+        """A heading, the table and its notes."""
+        heads = [f"{column.name}, {column.group}" if column.group else column.name for column in self.columns]
+        text = [f"### {self.caption}", "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+        text += [f"| {' | '.join(line).replace(chr(10), '<br>')} |" for line in self.lines]
+        return "\n".join([*text, "", *self.notes, ""])
+
+
+def measured_label(results: Results) -> str:
+    """Heading of our numbers; it names the data and says if they are drawn."""
+    return f"measured ({results.data}{', SYNTHETIC' if results.synthetic else ''})"
+
+
+def _number(value: float, signed: bool = False) -> str:
+    if pd.isna(value):
+        return NONE
+    text = f"{value:+.4f}" if signed and abs(value) >= 0.00005 else f"{abs(value) if signed else value:.4f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+def _estimate(line: pd.Series | None, signed: bool = False) -> str:
+    """Mean ± spread over seeds, and the interval below."""
+    if line is None or pd.isna(line["mean"]):
+        return NONE
+    text = _number(line["mean"], signed)
+    if not pd.isna(line["sd"]):
+        text += f" ± {_number(line['sd'])}"
+    if not pd.isna(line["low"]):
+        text += f"\n[{_number(line['low'], signed)}, {_number(line['high'], signed)}]"
+    return text
+
+
+def _line(lines: pd.DataFrame, experiment: str, metric: str, compared_with: str = "") -> pd.Series | None:
+    place = experiment, compared_with, metric
+    return lines.loc[place] if place in lines.index else None
+
+
+def _state(results: Results, experiment: str) -> str:
+    """How many of the row's cells are in its numbers, and what is with the others."""
+    cells = [cell for cell in results.cells if cell.experiment == experiment]
+    done = sum(cell.complete for cell in cells)
+    missing = {cell.status for cell in cells if not cell.complete}
+    if not missing:
+        return f"{done} of {len(cells)}"
+    return f"{done} of {len(cells)}\n" + "\n".join(sorted(missing))
+
+
+def row_grid(results: Results, level: str, threshold: str, metrics: Sequence[str], caption: str) -> Grid:
+    """One line per row; published columns only where they are about the same level and threshold.
+
+    Without published columns, rows without a number are left out.
+    """
+    published = level == "frame" and threshold == HALF and set(PUBLISHED_METRICS) <= set(metrics)
+    lines = results.lines("row", level, threshold)
+    columns = [Column("row"), Column("seeds")]
+    if published:
+        columns += [Column(TITLES[name], PUBLISHED, "published") for name in PUBLISHED_METRICS]
+    columns += [Column(TITLES[name], measured_label(results), "measured") for name in metrics]
+    if threshold == CHOSEN:
+        columns.append(Column("threshold", measured_label(results), "measured"))
+    texts = []
+    for row in results.table.rows:
+        if not published and _line(lines, row.experiment, metrics[0]) is None:
+            continue
+        text = [row.title, _state(results, row.experiment)]
+        if published:
+            printed = results.published.get(row.experiment, {})
+            text += [printed.get(name, NONE) for name in PUBLISHED_METRICS]
+        text += [_estimate(_line(lines, row.experiment, name)) for name in metrics]
+        if threshold == CHOSEN:
+            chosen = [cell.thresholds.get(level) for cell in results.complete(row.experiment).values()]
+            text.append(", ".join(NONE if value is None else _number(value) for value in chosen) or NONE)
+        texts.append(tuple(text))
+    return Grid(caption, tuple(columns), tuple(texts))
+
+
+def row_grids(results: Results) -> list[Grid]:
+    """Per level: headline metrics at .5, decisions at the chosen threshold, and all further metrics."""
+    grids = []
+    for level in LEVELS:
+        unit = "Per frame" if level == "frame" else "Per video (mean P(fake) over its frames)"
+        chosen = "the threshold of best balanced accuracy on validation"
+        grids.append(row_grid(results, level, HALF, HEADLINE, f"{unit}, threshold .5"))
+        grids.append(row_grid(results, level, CHOSEN, DECISION_METRICS, f"{unit}, {chosen}"))
+        grids.append(row_grid(results, level, HALF, FURTHER, f"{unit}, further metrics, threshold .5"))
+    return [grid for grid in grids if grid.lines]
+
+
+def effect_grid(results: Results, level: str, threshold: str) -> Grid:
+    """One line per comparison of two rows; those without a number only beside published ones."""
+    metrics = HEADLINE if threshold == HALF else ("accuracy", "macro_f1", "balanced_accuracy")
+    published = level == "frame" and threshold == HALF
+    lines = results.lines("difference", level, threshold)
+    look = "difference, " + measured_label(results)
+    columns = [Column("comparison"), Column("seeds")]
+    if published:
+        columns += [Column(TITLES[name], f"difference, {PUBLISHED}", "published") for name in PUBLISHED_METRICS]
+    columns += [Column(TITLES[name], look, "measured") for name in metrics]
+    texts = []
+    pairs = [(each.row, each.other, each.factor) for each in results.table.comparisons]
+    control = results.table.control
+    if control and threshold == CHOSEN:
+        pairs.append((control, f"{control} at .5", "control for WL: the threshold alone"))
+    for row, other, factor in pairs:
+        first = _line(lines, row, metrics[0], other)
+        if first is None and not published:
+            continue
+        text = [f"{pair_title(results, row, other)}\n{factor}"]
+        text.append(NONE if first is None else str(len(first["seeds"].split())))
+        if published:
+            text += [_published_difference(results, row, other, name) for name in PUBLISHED_METRICS]
+        text += [_effect(_line(lines, row, name, other)) for name in metrics]
+        texts.append(tuple(text))
+    unit = f"Per {level}, threshold .5" if threshold == HALF else f"Per {level}, each run's validation threshold"
+    return Grid(f"{unit}: one factor at a time", tuple(columns), tuple(texts))
+
+
+def pair_title(results: Results, row: str, other: str) -> str:
+    """``WL − base``."""
+    if other == f"{row} at .5":
+        title = results.table.title_of(row)
+        return f"{title} at validation threshold − {title} at .5"
+    return f"{results.table.title_of(row)} − {results.table.title_of(other)}"
+
+
+def _effect(line: pd.Series | None) -> str:
+    text = _estimate(line, signed=True)
+    if text == NONE or pd.isna(line["p_value"]):
+        return text
+    return f"{text}\np {line['p_value']:.3f}, {line['seeds_agreeing']}/{len(line['seeds'].split())} seeds"
+
+
+def _published_difference(results: Results, row: str, other: str, metric: str) -> str:
+    values = [results.published.get(each, {}).get(metric) for each in (row, other)]
+    return NONE if None in values else _number(float(values[0]) - float(values[1]), signed=True)
+
+
+def cell_grid(results: Results) -> Grid:
+    """Every cell's status and what its numbers rest on."""
+    names = ("run", "status", "code", "configuration", "checkpoint", "thresholds (frame, video)", "test side opened")
+    texts = []
+    for cell in results.cells:
+        thresholds = ", ".join(NONE if value is None else _number(value) for value in map(cell.thresholds.get, LEVELS))
+        texts.append(
+            (
+                cell.name,
+                cell.status,
+                cell.record.get("code", NONE),
+                cell.record.get("config_sha256", NONE)[:10],
+                cell.scores.get("checkpoint_sha256", NONE)[:10],
+                thresholds,
+                f"{cell.scores['test_openings']} times" if "test_openings" in cell.scores else NONE,
+            )
+        )
+    return Grid("Every run", tuple(map(Column, names)), tuple(texts))
+
+
+def confusion_grids(results: Results) -> list[Grid]:
+    """Per row with a finished cell: what real and fake faces and videos are called, mean over seeds."""
+    grids = []
+    for row in results.table.rows:
+        cells = list(results.complete(row.experiment).values())
+        if not cells:
+            continue
+        texts = []
+        for level in LEVELS:
+            for chosen in (False, True):
+                counts = mean_confusion(cells, level, chosen)
+                if counts is None:
+                    continue
+                at = "validation threshold" if chosen else "at .5"
+                for name, line in zip(CLASS_NAMES, counts, strict=True):
+                    share = [f"{count:.10g}" if count % 1 == 0 else f"{count:.1f}" for count in line]
+                    parts = [
+                        f"{text}\n{count / line.sum():.1%}" if line.sum() else text
+                        for text, count in zip(share, line, strict=True)
+                    ]
+                    texts.append((f"{level}, {at}", f"{name}", *parts))
+        look = f"called, {measured_label(results)}"
+        columns = (Column("level"), Column("truly"), *(Column(name, look, "measured") for name in CLASS_NAMES))
+        seeds = ", ".join(str(cell.seed) for cell in cells)
+        caption = f"{row.title}, mean of seeds {seeds}" if len(cells) > 1 else f"{row.title}, seed {seeds}"
+        grids.append(Grid(caption, columns, tuple(texts)))
+    return grids
+
+
+def audit_grids(cells: Sequence[Cell]) -> list[Grid]:
+    """What the split's sides hold, share and leave out; one pair of grids per different audit."""
+    audits: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.complete and cell.audit:
+            audits.setdefault(repr(cell.audit), []).append(cell)
+    grids = []
+    for members in audits.values():
+        audit = members[0].audit
+        split = audit["split"]
+        of = "all finished runs" if len(audits) == 1 else ", ".join(cell.name for cell in members)
+        fractions = ":".join(f"{10 * value:g}" for value in split["fractions"])
+        caption = f"Sides of split {split['policy']} {fractions}, split seed {split['seed']}; {of}"
+        names = ("videos", "identities", "real", "fake")
+        sides = tuple(
+            (side, *(str(counts.get(name, NONE)) for name in names)) for side, counts in audit["sides"].items()
+        )
+        grids.append(Grid(caption, (Column("side"), *(Column(name) for name in names)), sides))
+        names = ("videos", "identities", "near_duplicates")
+        shared = tuple((pair, *(str(counts[name]) for name in names)) for pair, counts in audit["shared"].items())
+        columns = (Column("between"), *(Column(name.replace("_", " ")) for name in names))
+        grids.append(Grid(f"Shared between sides; {of}", columns, shared, tuple(notes(audit))))
+    return grids
+
+
+def unfinished(cells: Sequence[Cell]) -> list[str]:
+    """A sentence per status, with the cells that have it; without those that were put apart."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for cell in cells:
+        if not (cell.complete or cell.status.startswith(APART)):
+            found.setdefault(cell.status, {}).setdefault(cell.experiment, []).append(str(cell.seed))
+    return [
+        f"{status[0].upper()}{status[1:]}: "
+        + "; ".join(f"{row}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}" for row, seeds in rows.items())
+        + "."
+        for status, rows in found.items()
+    ]

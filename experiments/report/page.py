@@ -1,0 +1,198 @@
+"""The report's files: results.csv, the Markdown table and the page, from the same sections."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from deepfake_ms.files import write_atomically
+from deepfake_ms.metrics import LEVELS
+from deepfake_ms.provenance import code_version
+from experiments.report.figures import (
+    Picture,
+    calibration_pictures,
+    effect_pictures,
+    learning_pictures,
+    roc_pictures,
+)
+from experiments.report.grids import (
+    Grid,
+    audit_grids,
+    cell_grid,
+    confusion_grids,
+    effect_grid,
+    row_grids,
+    unfinished,
+)
+from experiments.report.paper_tables import PUBLISHED_ON
+from experiments.report.protocol import OneProtocol
+from experiments.report.results import CHOSEN, HALF, Results
+
+SYNTHETIC = "SYNTHETIC"
+BANNER = (
+    f"SYNTHETIC DATA: drawn faces. These numbers say nothing about real faces and must not be compared with the "
+    f"published {PUBLISHED_ON} numbers."
+)
+REPORT_LIBRARIES = ("matplotlib", "jinja2", "scikit-learn", "scipy", "pandas", "numpy")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report; `pictures` are on the page only."""
+
+    key: str
+    title: str
+    sentences: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    grids: tuple[Grid, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+    def markdown(self, synthetic: bool) -> str:
+        """All but the pictures."""
+        text = [f"## {self.title}{f' ({SYNTHETIC})' if synthetic else ''}", ""]
+        text += [f"- {sentence}" for sentence in self.sentences] + [f"- {name}: {value}" for name, value in self.facts]
+        return "\n".join([*text, "", *(grid.markdown() for grid in self.grids)])
+
+
+def write_report(results: Results, protocol: OneProtocol, output: Path, resamples: int) -> list[Path]:
+    """Write the three files into `output`; with synthetic data their names say so.
+
+    Returns:
+        Paths of the CSV table, the Markdown table and the page.
+    """
+    mark = f"_{SYNTHETIC}" if results.synthetic else ""
+    table = f"table{results.table.number}"
+    paths = [output / f"results{mark}.csv", output / f"{table}{mark}.md", output / f"{table}{mark}.html"]
+    title = f"Table {results.table.number}: {results.table.title} · {results.data}"
+    title = f"{SYNTHETIC} · {title}" if results.synthetic else title
+    sections = _sections(results, protocol, resamples)
+    text = [f"# {title}", "", *([f"**{BANNER}**", ""] if results.synthetic else [])]
+    text += [section.markdown(results.synthetic) for section in sections if not section.pictures or section.grids]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("page.html.j2").render(
+        title=title, synthetic=results.synthetic, banner=BANNER, sections=sections
+    )
+    for path, content in zip(paths, (results.frame.to_csv(index=False), "\n".join(text), page), strict=True):
+        write_atomically(path, content)
+    return paths
+
+
+def _sections(results: Results, protocol: OneProtocol, resamples: int) -> list[Section]:
+    effects = [effect_grid(results, level, threshold) for threshold in (HALF, CHOSEN) for level in LEVELS]
+    sections = [
+        Section("status", "What is in this report", sentences=_status(results, protocol)),
+        Section("rows", "Rows", sentences=_how_to_read(resamples), grids=tuple(row_grids(results))),
+        Section(
+            "effects",
+            "Effects, one factor at a time",
+            sentences=_how_to_read_effects(len(results.table.comparisons)),
+            grids=tuple(grid for grid in effects if grid.lines),
+            pictures=tuple(effect_pictures(results) + effect_pictures(results, CHOSEN)),
+        ),
+        Section("roc", "ROC curves", pictures=tuple(roc_pictures(results))),
+        Section("calibration", "Calibration curves", pictures=tuple(calibration_pictures(results))),
+        Section("learning", "Learning curves", pictures=tuple(learning_pictures(results))),
+        Section("confusion", "Confusion matrices", grids=tuple(confusion_grids(results))),
+        Section("split", "Split audit", grids=tuple(audit_grids(results.cells))),
+        Section(
+            "provenance",
+            "Provenance",
+            facts=tuple(_provenance(results, resamples)),
+            grids=(cell_grid(results),),
+        ),
+    ]
+    return [each for each in sections if each.sentences or each.facts or each.grids or each.pictures]
+
+
+def _status(results: Results, protocol: OneProtocol) -> tuple[str, ...]:
+    complete = [cell for cell in results.cells if cell.complete]
+    sentences = [f"{len(complete)} of {len(results.cells)} runs are finished and in the numbers."]
+    if complete:
+        sentences.append(
+            f"Published numbers are the paper's, on {PUBLISHED_ON}; measured ones are ours, on {results.data}"
+            f"{' (drawn faces)' if results.synthetic else ''}, under the protocol that the provenance states. They are "
+            "shown side by side, never mixed."
+        )
+        if (policy := complete[0].record["config"]["split"]["policy"]) != "paper_frames":
+            sentences.append(
+                "The protocols differ: the paper split frames 6:2:2, so that a video stands on several sides; our "
+                f"split is {policy}."
+            )
+    if len(protocol.code_versions) > 1:
+        sentences.append(f"On demand, runs of different code stand together: {', '.join(protocol.code_versions)}.")
+    scored_before = [cell.name for cell in complete if not cell.thresholds]
+    if scored_before:
+        sentences.append(
+            f"Without a validation-chosen threshold: {', '.join(scored_before)}; score them again to have one."
+        )
+    sentences += protocol.apart
+    return (*sentences, *unfinished(results.cells))
+
+
+def _how_to_read(resamples: int) -> tuple[str, ...]:
+    return (
+        "A cell is the mean over seeds ± the standard deviation over seeds (n − 1), and under it the 95 % percentile "
+        f"interval of {resamples:,} bootstrap draws of whole test videos.",
+        "The interval tells how the scores of these trained models vary with other test videos; how they vary with "
+        "training again is the spread over seeds, not part of it.",
+        "The positive class is fake; F1 is macro. Test faces are never masked.",
+        "Tables without published columns leave out rows and comparisons that have no number yet.",
+    )
+
+
+def _how_to_read_effects(comparisons: int) -> tuple[str, ...]:
+    return (
+        "Row minus other row, paired by seed and by test video. p is two-sided, about these trained models; beside it, "
+        "in how many seeds the difference has the sign of the mean.",
+        f"{comparisons} comparisons are shown, so a few intervals miss zero by chance alone; none is corrected for it.",
+        "In the plots a dot is the mean, a bar its 95 % interval, and each tick one seed.",
+    )
+
+
+def _provenance(results: Results, resamples: int) -> list[tuple[str, str]]:
+    complete = [cell for cell in results.cells if cell.complete]
+    facts = []
+    if complete:
+        record = complete[0].record
+        config = record["config"]
+        side = complete[0].predictions
+        recipe, split = config["recipe"], config["split"]
+        fractions = ":".join(f"{10 * value:g}" for value in split["fractions"])
+        facts = [
+            ("Data", f"{results.data}, fingerprint {config['data']['fingerprint']}{_drawn(results)}"),
+            ("Prepared faces", f"manifest sha256 {record['manifest_sha256']}"),
+            (
+                "Test side",
+                f"{len(side):,} faces of {side['video_id'].nunique():,} videos, {int(side['label'].sum()):,} fake, "
+                "the same in every run",
+            ),
+            ("Split", f"{split['policy']} {fractions}, split seed {split['seed']}"),
+            (
+                "Training",
+                f"{recipe['epochs']} epochs over all stages, batches of {recipe['batch_size']}, "
+                f"{recipe['optimizer']['name']} at {recipe['optimizer']['lr']:g}, {config['precision']}; "
+                f"{config['curriculum']['carry']} checkpoint by {recipe['monitor']}, chosen on validation",
+            ),
+            ("Model", config["model"]["name"] + (", pretrained" if config["model"].get("pretrained") else "")),
+            ("Seeds", ", ".join(map(str, sorted({cell.seed for cell in complete})))),
+            ("Code of the runs", "; ".join(sorted({cell.record["code"] for cell in complete}))),
+            ("Libraries of the runs", _versions(complete)),
+        ]
+    facts.append(("Published numbers", "experiments/published.csv: Herd Mentality in Augmentation, as printed"))
+    facts.append(("Intervals", f"{resamples:,} draws of test videos, keyed, the same on every call"))
+    libraries = ", ".join(f"{name} {version(name)}" for name in REPORT_LIBRARIES)
+    return [*facts, ("This report", f"{code_version()}; {libraries}")]
+
+
+def _drawn(results: Results) -> str:
+    return f"; {SYNTHETIC}, drawn faces" if results.synthetic else ""
+
+
+def _versions(cells: list) -> str:
+    found = sorted(
+        {", ".join(f"{name} {number}" for name, number in cell.record["libraries"].items()) for cell in cells}
+    )
+    return found[0] if len(found) == 1 else "they differ: " + " | ".join(found)
