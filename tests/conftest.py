@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import importlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -38,6 +39,10 @@ def call(tmp_path, monkeypatch, capsys):
         except SystemExit as stop:
             status = stop.code or 0
         GlobalHydra.instance().clear()
+        # Hydra's handlers keep the streams of this call, which are closed by the next one.
+        for logger in (logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))):
+            for handler in [each for each in logger.handlers if type(each) is logging.StreamHandler]:
+                logger.removeHandler(handler)
         return (status, *capsys.readouterr())
 
     return run
