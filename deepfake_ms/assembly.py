@@ -47,7 +47,10 @@ def has_corpus_changed(cfg: DictConfig, prepared: Path) -> bool:
     root = Path(cfg.data.root)
     if not root.exists():
         return False
-    corpus = find_corpus(cfg.data.layout, root, OmegaConf.to_container(cfg.data.options))
+    try:
+        corpus = find_corpus(cfg.data.layout, root, OmegaConf.to_container(cfg.data.options))
+    except UserError:  # its videos may be gone: the faces are enough to train on
+        return True
     return describe_listing(corpus) != read_prepared(prepared)["listing"]
 
 

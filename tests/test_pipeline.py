@@ -327,3 +327,7 @@ def test_a_changed_corpus_is_noticed(workshop, call, tmp_path):
     (root / "YouTube-real" / "00999.mp4").write_bytes(next(root.glob("YouTube-real/*.mp4")).read_bytes())
     _, output, _ = call("train", *data, *TRAIN[1:], "split.fractions=[.5,.3,.3]")
     assert "has changed since it was prepared" in output
+    shutil.rmtree(root / "Celeb-real")
+    _, output, errors = call("train", *data, *TRAIN[1:], "split.fractions=[.5,.3,.3]")
+    assert "has changed since it was prepared" in output
+    assert "Celeb-real" not in errors  # the faces are enough to train on
