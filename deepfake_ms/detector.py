@@ -44,8 +44,11 @@ class Detector(L.LightningModule):
         return self.model(image)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
-        loss = self.loss(self(batch["image"]), batch["label"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch["label"]))
+        terms = self.model.loss_terms(batch, self.loss)
+        loss = torch.stack(list(terms.values())).sum()
+        shown = {"loss": loss} if len(terms) == 1 else {"loss": loss, **terms}
+        by_name = {f"train/{name}": value for name, value in shown.items()}
+        self.log_dict(by_name, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch["label"]))
         return loss
 
     def on_train_epoch_end(self) -> None:

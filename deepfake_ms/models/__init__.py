@@ -1,22 +1,16 @@
-"""The detectors, built by name from plain values.
-
-Every model maps normalised face crops, float32 ``[B, 3, S, S]``, to logits ``[B, 2]`` (column 0 real, column 1 fake,
-see `deepfake_ms.labels`) and tells what it expects: ``input_size`` (S, in pixels), ``mean`` and ``std`` (per channel,
-for images scaled to 0..1).
-"""
+"""The detectors, built by name from plain values; see `DetectionModel` for what all of them do."""
 
 import difflib
 import inspect
 
-from torch import nn
-
 from deepfake_ms.errors import UserError
+from deepfake_ms.models.base import DetectionModel
 from deepfake_ms.models.genconvit import GenConViTED
 
-MODELS: dict[str, type[nn.Module]] = {"genconvit_ed": GenConViTED}
+MODELS: dict[str, type[DetectionModel]] = {"genconvit_ed": GenConViTED}
 
 
-def build_model(name: str, **values) -> nn.Module:
+def build_model(name: str, **values) -> DetectionModel:
     """The model `name` with the constructor arguments `values`, as a checkpoint stores them.
 
     Raises:

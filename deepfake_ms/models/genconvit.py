@@ -14,6 +14,7 @@ from torch.nn import functional
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.models.autoencoder import Decoder, Encoder, initialise_for_relu
+from deepfake_ms.models.base import DetectionModel
 from deepfake_ms.models.hybrid import IdlePatchEmbed, attend_over_feature_map
 from deepfake_ms.models.timm_models import create_timm_model
 
@@ -21,7 +22,7 @@ SwinReading = Literal["live", "as_released", "removed"]
 AutoencoderInit = Literal["torch_default", "he"]
 
 
-class GenConViTED(nn.Module):
+class GenConViTED(DetectionModel):
     """Logits of a face from the features of the face and of its reconstruction.
 
     A convolutional auto-encoder reconstructs the image; a backbone turns the reconstruction and the image into one
@@ -90,8 +91,8 @@ class GenConViTED(nn.Module):
         # With the Swin alive the backbone hands over its normalised feature map, otherwise its head gives the vector.
         output = {"num_classes": 0, "global_pool": ""} if swin == "live" else {"num_classes": features}
         self.backbone = create_timm_model(backbone, pretrained, **output, **(backbone_options or {}))
-        self.mean: tuple[float, float, float] = tuple(self.backbone.pretrained_cfg["mean"])
-        self.std: tuple[float, float, float] = tuple(self.backbone.pretrained_cfg["std"])
+        self.mean = tuple(self.backbone.pretrained_cfg["mean"])
+        self.std = tuple(self.backbone.pretrained_cfg["std"])
         self.fc = nn.Linear(2 * features, features // 2)
         self.fc2 = nn.Linear(features // 2, len(CLASS_NAMES))
 
