@@ -9,7 +9,6 @@ name takes it over.
 import json
 import os
 import shutil
-from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pandas as pd
 
 from deepfake_ms.curriculum import Curriculum
 from deepfake_ms.files import sha256_of, write_atomically, write_json
-from deepfake_ms.loggers import METRICS_NAME, CurriculumWandbLogger
+from deepfake_ms.loggers import METRICS_NAME
 from deepfake_ms.run_folder import config_hash
 from deepfake_ms.stage_chain import CHAIN_NAME, LAST, Handoff, read_chain
 
@@ -84,16 +83,6 @@ def adopt_stages(run: Path, runs_root: Path, names: list[str]) -> dict[str, str]
         write_json(run / CHAIN_NAME, {"stages": [asdict(entry) for entry in chain]})
         adopted[handoff.stage] = str(other)
     return adopted
-
-
-def log_adopted(run: Path, adopted: Collection[str], logger: CurriculumWandbLogger) -> None:
-    """Log the stages that were taken over now, as if they had been trained here."""
-    table = pd.read_csv(run / METRICS_NAME)
-    first_step = 0
-    for number, handoff in enumerate(read_chain(run), start=1):
-        if handoff.stage in adopted:
-            logger.log_finished_stage(number, handoff.stage, first_step, table[table["stage"] == handoff.stage])
-        first_step += handoff.steps
 
 
 def _without_name(settings: dict) -> dict:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,18 +26,20 @@ from deepfake_ms.assembly import (
 from deepfake_ms.cli import entry_point
 from deepfake_ms.data.audit import PAIRS, audit_split, check_split, notes
 from deepfake_ms.data.splits import DISJOINT, SIDES, UNUSED, SplitPolicy, balance, split_manifest
-from deepfake_ms.evaluation import evaluate_run, print_scores
+from deepfake_ms.evaluation import PREDICTIONS_NAME, evaluate_run, print_scores
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.labels import CLASS_NAMES
-from deepfake_ms.loggers import wandb_logger
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
 from deepfake_ms.preprocessing.prepared import read_prepared
 from deepfake_ms.provenance import code_digest, code_version, library_versions
 from deepfake_ms.randomness import key
 from deepfake_ms.run_folder import AUDIT_NAME, claim_run_folder, read_split, refuse_other_run, write_split
-from deepfake_ms.shared_stages import adopt_stages, log_adopted, name_stages, publish_stages
+from deepfake_ms.shared_stages import adopt_stages, name_stages, publish_stages
 from deepfake_ms.stage_chain import read_chain
 from deepfake_ms.training import run_curriculum
+
+if TYPE_CHECKING:
+    from deepfake_ms.wandb_run import WandbRun
 
 
 @entry_point("train")
@@ -75,12 +78,12 @@ def main(cfg: DictConfig) -> None:
     curriculum = build_curriculum(config)
     names = name_stages(record["config"], curriculum, code_digest())
     shares = record.get("code_sha256") == code_digest()  # else its stages may be of several codes
-    logger = wandb_logger(run, cfg.logger, record["config"]) if cfg.logger.wandb else None
+    log = open_wandb_run(run, cfg, record) if cfg.logger.wandb and rank_zero_only.rank == 0 else None
     if shares and starts_other_processes() and (adopted := adopt_stages(run, Path(cfg.runs_root), names)):
         for stage, other in adopted.items():
             console.print(f"{run}: stage {stage} is taken over from {other}, which trained the same.")
-        if logger:
-            log_adopted(run, adopted, logger)
+        if log:
+            log.note_taken_over(adopted)
     finished = len(read_chain(run))
     if finished:
         console.print(f"{run}: {finished} of {len(curriculum.stages)} stages are finished and kept.")
@@ -96,7 +99,7 @@ def main(cfg: DictConfig) -> None:
         cfg.seed,
         record["config_sha256"],
         console,
-        logger=logger,
+        report=log.catch_up if log else None,
     )
     if shares and rank_zero_only.rank == 0:
         publish_stages(run, Path(cfg.runs_root), names)
@@ -104,7 +107,20 @@ def main(cfg: DictConfig) -> None:
         scores = evaluate_run(run, settings, workers, console)
         if scores:
             print_scores(scores, run, console)
+            if log:
+                folders = {side: run / "evaluation" / f"{side}_handoff" for side in ("validation", "test")}
+                tables = {side: pd.read_parquet(folder / PREDICTIONS_NAME) for side, folder in folders.items()}
+                log.log_scores(scores, tables)
+    if log:
+        log.finish()
     console.print(f"Run folder: {run}")
+
+
+def open_wandb_run(run: Path, cfg: DictConfig, record: dict) -> "WandbRun":
+    """The W&B run that follows `run`."""
+    from deepfake_ms.wandb_run import WandbRun, describe_hardware  # half a second that only those pay who use it
+
+    return WandbRun(run, cfg.logger, record, describe_hardware(OmegaConf.to_container(cfg.trainer)))
 
 
 def starts_other_processes() -> bool:

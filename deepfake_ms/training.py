@@ -16,7 +16,7 @@ from rich.console import Console
 from deepfake_ms.curriculum import Curriculum, Stage
 from deepfake_ms.detector import Detector
 from deepfake_ms.errors import UserError
-from deepfake_ms.loggers import CurriculumWandbLogger, MetricsTable
+from deepfake_ms.loggers import AfterEpoch, MetricsTable
 from deepfake_ms.progress import CurriculumProgress
 from deepfake_ms.randomness import key
 from deepfake_ms.stage_chain import Handoff, StageChain, read_chain
@@ -99,7 +99,7 @@ def run_curriculum(
     seed: int,
     config_sha256: str,
     console: Console,
-    logger: CurriculumWandbLogger | None = None,
+    report: Callable[[], None] | None = None,
 ) -> list[Handoff]:
     """Train the stages that are not finished yet, in order; every rank runs this same loop.
 
@@ -107,6 +107,7 @@ def run_curriculum(
         run: the run's folder, holding chain.json and a folder per stage.
         make_data: the data of a stage.
         config_sha256: stamped on every checkpoint.
+        report: called on rank 0 before each stage, after each epoch and at the end, when what is new is on disk.
 
     Returns:
         The handoff of every stage.
@@ -120,14 +121,15 @@ def run_curriculum(
             continue
         chain = StageChain(run, curriculum, index, config_sha256)
         steps_before = sum(handoff.steps for handoff in read_chain(run))
-        if logger:
-            logger.begin_stage(index + 1, stage.name, steps_before)
+        if report:
+            report()
         trainer = settings.build(
             max_epochs=stage.epochs,
-            logger=logger or False,
+            logger=False,
             callbacks=[
                 StepRandomness(seed, stage.name),
                 MetricsTable(run, stage.name, stage.faces, steps_before),
+                *([AfterEpoch(report)] if report else []),
                 CurriculumProgress(curriculum, index, console),
                 *chain.callbacks(settings.save_every_n_steps),
             ],
@@ -136,6 +138,6 @@ def run_curriculum(
             trainer.fit(detector, datamodule=make_data(stage), ckpt_path=chain.resume_point(), weights_only=True)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None
-    if logger:
-        logger.finish()
+    if report:
+        report()
     return read_chain(run)
