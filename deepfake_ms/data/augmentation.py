@@ -1,4 +1,4 @@
-"""The three augmentations that the paper compares, as albumentations pipelines.
+"""The three augmentations that the paper compares, and those of other detectors, as albumentations pipelines.
 
 Every strength is written out, because the paper ran albumentations 1.3.0 and we run 2.0.8, whose defaults and
 meanings changed silently. Against 1.3.0's source:
@@ -100,16 +100,34 @@ def _random_flips() -> A.Compose:
     return A.Compose([A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)])
 
 
+def _horizontal_flip() -> A.Compose:
+    """RECCE's augmentation (Cao et al., CVPR 2022): a face and its mirror image are equally likely."""
+    return A.Compose([A.HorizontalFlip(p=0.5)])
+
+
 def _released_rf() -> A.Compose:
     """RF as released: more than flips."""
     return A.Compose([*_turns_and_flips(), _shift_scale_rotate()], p=0.9)
 
 
+def _facial_swap() -> A.Compose:
+    """What follows the multi-scale facial swap (`deepfake_ms.data.facial_swap`): a horizontal flip, box and all.
+
+    The released code computes the flip and throws it away; it means to flip every face.
+    """
+    return A.Compose([A.HorizontalFlip(p=0.5)], bbox_params=A.BboxParams(format="albumentations"))
+
+
+FACIAL_SWAP = "facial_swap"
+"""The augmentation whose fakes are swapped with their sources first."""
+
 AUGMENTATIONS: dict[str, Callable[[], A.Compose | None]] = {
     "standard": _standard,
     "none": lambda: None,
+    "horizontal_flip": _horizontal_flip,
     "random_flips": _random_flips,
     "released_rf": _released_rf,
+    FACIAL_SWAP: _facial_swap,
 }
 
 
@@ -134,3 +152,21 @@ def augment(augmentation: A.Compose, image: np.ndarray, seed: int) -> np.ndarray
     """
     augmentation.set_random_state(np.random.default_rng(seed), random.Random(seed))
     return augmentation(image=image)["image"]
+
+
+def augment_with_box(
+    augmentation: A.Compose, image: np.ndarray, box: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `augment`, and where `box` is then.
+
+    Args:
+        augmentation: built with ``bbox_params`` in albumentations' own format, as `facial_swap` is.
+        image: uint8 RGB [H, W, 3].
+        box: left, top, right, bottom in fractions of the image: float [4]; one without area stays as it is.
+        seed: decides about all draws, whatever the box.
+    """
+    if not (box[2:] > box[:2]).all():
+        return augment(augmentation, image, seed), box
+    augmentation.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    augmented = augmentation(image=image, bboxes=box[None])
+    return augmented["image"], augmented["bboxes"][0].astype(np.float32)

@@ -1,5 +1,6 @@
 """The loaders of one curriculum stage."""
 
+import logging
 from pathlib import Path
 
 import cv2
@@ -10,12 +11,16 @@ import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, Dataset
 
-from deepfake_ms.data.augmentation import build_augmentation
+from deepfake_ms.data.augmentation import FACIAL_SWAP, build_augmentation
 from deepfake_ms.data.dataset import FaceDataset, normalise
 from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_pairs import NO_PARTNER, find_partners
 from deepfake_ms.data.sampling import EpochSampler, ResumableLoader
 from deepfake_ms.data.splits import SIDES, balance
+from deepfake_ms.labels import CLASS_NAMES, FAKE
 from deepfake_ms.manifest import read_manifest
+
+_log = logging.getLogger(__name__)
 
 
 def _start_worker(worker: int) -> None:
@@ -55,7 +60,9 @@ class FaceDataModule(L.LightningDataModule):
         sides: "train", "validation", "test" or "unused" for each row of the manifest, from `split_manifest`.
         faces: of the training set, "cropped" or "masked_eyes".
         eye_mask: needed for "masked_eyes".
-        augmentation: name of the training set's augmentation, see `build_augmentation`.
+        augmentation: name of the training set's augmentation, see `build_augmentation`. With "facial_swap", training
+            fakes are swapped with the faces of the training side that they were made from, and training batches have
+            an `artifact_box`, see `FaceDataset.batch`; how many fakes have such a face is logged.
         per_class: at most this many training faces of each class.
         input_size, mean, std: the model's.
         batch_size: per rank.
@@ -100,10 +107,12 @@ class FaceDataModule(L.LightningDataModule):
         if stage == "test":
             self.test_set = FaceDataset(manifest, rows["test"], self.prepared, **self.input)
             return
+        chosen = balance(manifest, rows["train"], self.per_class, self.seed)
         self.train_set = FaceDataset(
             manifest,
-            balance(manifest, rows["train"], self.per_class, self.seed),
+            chosen,
             self.prepared,
+            partners=self._partners(manifest, chosen, rows["train"]),
             faces=self.faces,
             eye_mask=self.eye_mask,
             augmentation=build_augmentation(self.augmentation),
@@ -112,6 +121,16 @@ class FaceDataModule(L.LightningDataModule):
             **self.input,
         )
         self.validation_set = FaceDataset(manifest, rows["validation"], self.prepared, **self.input)
+
+    def _partners(self, manifest: pd.DataFrame, rows: np.ndarray, among: np.ndarray) -> np.ndarray | None:
+        if self.augmentation != FACIAL_SWAP:
+            return None
+        partners = find_partners(manifest, rows, among)
+        if self._place()[0] == 0:
+            paired = np.count_nonzero(partners != NO_PARTNER)
+            fakes = np.count_nonzero(manifest["label"].iloc[rows] == CLASS_NAMES[FAKE])
+            _log.info("%s: %d of %d training fakes have their source beside them", FACIAL_SWAP, paired, fakes)
+        return partners
 
     def train_dataloader(self) -> ResumableLoader:
         rank, world_size = self._place()

@@ -9,10 +9,13 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from deepfake_ms.data.augmentation import augment
+from deepfake_ms.data.augmentation import augment, augment_with_box
 from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_pairs import NO_PARTNER
+from deepfake_ms.data.facial_swap import NOWHERE, WHOLE, CroppedFace, swap_faces
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import FAKE, REAL, UNLABELLED
+from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS
 from deepfake_ms.randomness import key
 
 FACES = ("cropped", "masked_eyes")
@@ -21,7 +24,7 @@ LABELS = {"real": REAL, "fake": FAKE, UNLABELLED: -1}
 
 
 class FaceDataset(Dataset):
-    """Faces of a manifest: read, resized, eyes masked, augmented, normalised, in this order.
+    """Faces of a manifest: read, resized, swapped, eyes masked, augmented, normalised, in this order.
 
     Ask for an item by (epoch, position) in training, where the augmentation is new in each epoch, or by position
     alone (epoch 0). The pixels depend on seed, stage, epoch and manifest row only: not on the order of the requests,
@@ -34,6 +37,8 @@ class FaceDataset(Dataset):
         faces: "cropped" or "masked_eyes".
         eye_mask: needed for "masked_eyes", else unused.
         augmentation: from `build_augmentation`; None for none.
+        partners: for the multi-scale facial swap (`deepfake_ms.data.facial_swap`), the manifest row of each fake's
+            source, int [N], from `find_partners`; None swaps nothing. The augmentation must then move boxes.
         input_size: side of the square model input, in pixels.
         mean, std: per RGB channel, for values in 0..1.
         seed, stage: key the augmentation.
@@ -52,6 +57,7 @@ class FaceDataset(Dataset):
         faces: str = "cropped",
         eye_mask: EyeMask | None = None,
         augmentation: A.Compose | None = None,
+        partners: np.ndarray | None = None,
         input_size: int = 224,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
@@ -66,14 +72,17 @@ class FaceDataset(Dataset):
         self.rows = np.asarray(rows, dtype=np.int64)
         self.folder = Path(folder)
         # Plain arrays: workers copy them, and a DataFrame row costs more than the image.
-        self.crops = chosen["crop"].tolist()
+        self.crops, self.landmarks, self.boxes = _crops(chosen)
         self.labels = chosen["label"].map(LABELS).to_numpy(dtype=np.int64)
-        eyes = chosen[["left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"]]
-        self.eyes = eyes.to_numpy(dtype=np.float32).reshape(-1, 2, 2)
         self.eye_mask = eye_mask if faces == "masked_eyes" else None
-        if self.eye_mask and not np.isfinite(self.eyes).all():
-            first = self.crops[int(np.argwhere(~np.isfinite(self.eyes))[0, 0])]
+        eyes = self.landmarks[:, :2]
+        if self.eye_mask and not np.isfinite(eyes).all():
+            first = self.crops[int(np.argwhere(~np.isfinite(eyes))[0, 0])]
             raise UserError(f"{first} has no eye landmarks to mask: prepare the corpus with face detection.")
+        self.partners = partners
+        if partners is not None:
+            # A position without a partner has the last row's here, which is never asked for.
+            self.sources = _crops(manifest.iloc[partners])
         self.augmentation = augmentation
         self.input_size = input_size
         self.mean = mean
@@ -86,46 +95,67 @@ class FaceDataset(Dataset):
 
     def pixels(self, position: int, epoch: int = 0) -> np.ndarray:
         """What the model will see, before normalisation: uint8 RGB [input_size, input_size, 3]."""
-        image, eyes = self._read(position)
-        if self.eye_mask:
-            image = self.eye_mask.draw(image, eyes)
+        return self._pixels_and_box(position, epoch)[0]
+
+    def _pixels_and_box(self, position: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and where it is fake: left, top, right, bottom in fractions of the image, float32 [4]."""
+        row = int(self.rows[position])
+        face = self._read(self.crops[position], self.landmarks[position], self.boxes[position])
+        box = WHOLE if self.labels[position] == FAKE else NOWHERE
+        if self.partners is not None and self.partners[position] != NO_PARTNER:
+            crops, landmarks, boxes = self.sources
+            source = self._read(crops[position], landmarks[position], boxes[position])
+            random = np.random.default_rng(key("facial_swap", self.seed, self.stage, epoch, row))
+            image, box = swap_faces(face, source, random, self.eye_mask)
+        else:
+            image = self.eye_mask.draw(face.image, face.eyes) if self.eye_mask else face.image
         if self.augmentation:
-            seed = key("augment", self.seed, self.stage, epoch, int(self.rows[position]))
-            image = augment(self.augmentation, image, seed)
-        return image
+            seed = key("augment", self.seed, self.stage, epoch, row)
+            if self.partners is None:
+                image = augment(self.augmentation, image, seed)
+            else:
+                image, box = augment_with_box(self.augmentation, image, box, seed)
+        return image, box
 
     def __getitem__(self, item: int | tuple[int, int]) -> dict[str, torch.Tensor | int]:
         """`image` float32 [3, input_size, input_size] normalised, `label` real 0 or fake 1, `index` manifest row.
 
-        The label of an unlabelled face is -1.
+        The label of an unlabelled face is -1. With the facial swap also `artifact_box`, see `batch`.
         """
         batch = self.batch([item])
-        return {
+        single = {
             "image": normalise(batch["image"][0], self.mean, self.std),
             "label": int(batch["label"]),
             "index": int(batch["index"]),
         }
+        return single if self.partners is None else {**single, "artifact_box": batch["artifact_box"][0]}
 
     def batch(self, items: list[int | tuple[int, int]]) -> dict[str, torch.Tensor]:
         """The faces of `items` together, `image` not yet normalised: uint8 [N, 3, input_size, input_size].
 
         `label` and `index` are int64 [N]. Bytes, because a worker hands its batch on through shared memory, where four
         times as much as floats would cost more than reading the crops.
+
+        With the facial swap there is also `artifact_box`, float32 [N, 4]: left, top, right, bottom of what is fake, in
+        fractions of the image; all of it where a fake is not swapped in a window, zeros for a real face.
         """
         requests = [item if isinstance(item, tuple) else (0, item) for item in items]
         images = np.empty((len(items), 3, self.input_size, self.input_size), dtype=np.uint8)
-        for (epoch, position), image in zip(requests, images, strict=True):
-            cv2.split(self.pixels(position, epoch), list(image))  # written in place
+        boxes = np.empty((len(items), 4), dtype=np.float32)
+        for number, (epoch, position) in enumerate(requests):
+            pixels, boxes[number] = self._pixels_and_box(position, epoch)
+            cv2.split(pixels, list(images[number]))  # written in place
         positions = [position for _, position in requests]
-        return {
+        batch = {
             "image": torch.from_numpy(images),
             "label": torch.from_numpy(self.labels[positions]),
             "index": torch.from_numpy(self.rows[positions]),
         }
+        return batch if self.partners is None else {**batch, "artifact_box": torch.from_numpy(boxes)}
 
-    def _read(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """The crop at the model's size and its eye centres in the same pixels."""
-        path = self.folder / self.crops[position]
+    def _read(self, crop: str, landmarks: np.ndarray, box: np.ndarray) -> CroppedFace:
+        """A crop at the model's size, with its landmarks in the same pixels."""
+        path = self.folder / crop
         try:
             content = np.fromfile(path, dtype=np.uint8)
         except FileNotFoundError:
@@ -133,18 +163,23 @@ class FaceDataset(Dataset):
         image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
         if image is None:
             raise self._unusable(path, "cannot be read as an image")
-        eyes = self.eyes[position]
         height, width = image.shape[:2]
         if (height, width) != (self.input_size, self.input_size):
             # INTER_AREA averages when it shrinks, but repeats pixels when it enlarges.
             method = cv2.INTER_AREA if self.input_size < min(height, width) else cv2.INTER_LINEAR
             image = cv2.resize(image, (self.input_size, self.input_size), interpolation=method)
             scale = np.array([self.input_size / width, self.input_size / height], dtype=np.float32)
-            eyes = (eyes + 0.5) * scale - 0.5  # pixel centres have whole numbers
-        return image, eyes
+            landmarks = (landmarks + 0.5) * scale - 0.5  # pixel centres have whole numbers
+        return CroppedFace(image, landmarks, box)
 
     def _unusable(self, path: Path, reason: str) -> UserError:
         return UserError(f"{path} {reason}: delete {self.folder} and prepare the corpus again.")
+
+
+def _crops(faces: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Paths of the crops, landmarks in their pixels, float32 [N, 5, 2], and boxes in the frame, float32 [N, 4]."""
+    landmarks = faces[LANDMARK_COLUMNS].to_numpy(dtype=np.float32).reshape(-1, 5, 2)
+    return faces["crop"].tolist(), landmarks, faces[BOX_COLUMNS].to_numpy(dtype=np.float32)
 
 
 def normalise(images: torch.Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> torch.Tensor:

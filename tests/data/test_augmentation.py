@@ -25,6 +25,20 @@ GOLDEN = {
         "46d8d9feb9a26f12",
         "5da545a216bd20c6",
     ],
+    "horizontal_flip": [
+        "860e92f49ad15c6d",
+        "860e92f49ad15c6d",
+        "860e92f49ad15c6d",
+        "860e92f49ad15c6d",
+        "0b03a7ffa511b9eb",
+    ],
+    "facial_swap": [  # the flip alone; the swap is the dataset's
+        "860e92f49ad15c6d",
+        "860e92f49ad15c6d",
+        "860e92f49ad15c6d",
+        "860e92f49ad15c6d",
+        "0b03a7ffa511b9eb",
+    ],
     "random_flips": [
         "b4e1078675b84936",
         "860e92f49ad15c6d",
@@ -69,7 +83,7 @@ def test_every_augmentation_has_golden_pixels():
 
 
 def test_unknown_name():
-    with pytest.raises(UserError, match="standard, none, random_flips, released_rf"):
+    with pytest.raises(UserError, match="standard, none, horizontal_flip, random_flips, released_rf"):
         build_augmentation("strong")
 
 
@@ -80,6 +94,13 @@ def test_seed_alone_decides(name):
     backward = [augment(build_augmentation(name), IMAGE, seed) for seed in reversed(range(20))][::-1]
     assert digest(*forward) == digest(*backward)
     assert all(image.shape == IMAGE.shape and image.dtype == np.uint8 for image in forward)
+
+
+def test_horizontal_flip_leaves_the_face_or_mirrors_it():
+    augmentation = build_augmentation("horizontal_flip")
+    names = {digest(IMAGE): "none", digest(IMAGE[:, ::-1]): "left-right"}
+    seen = Counter(names[digest(augment(augmentation, IMAGE, seed))] for seed in range(2000))
+    assert seen["none"] / 2000 == pytest.approx(0.5, abs=0.04)
 
 
 def test_flips_are_independent_of_each_other():

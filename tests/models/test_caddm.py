@@ -1,0 +1,336 @@
+"""CADDM: the published sizes, its anchors and detection loss against slow references, and that it learns to locate."""
+
+import json
+from itertools import product
+
+import pytest
+import torch
+from torch.nn import functional
+from torchvision.ops import box_convert
+
+from deepfake_ms.errors import UserError
+from deepfake_ms.models import build_model
+from deepfake_ms.models.anchors import anchor_boxes, decode, encode, match
+from deepfake_ms.models.artifact_detection import ArtifactDetectionModule, detection_losses, hardest_negatives
+
+SMALL = {
+    "backbone": "resnet10t",
+    "backbone_options": {
+        "layers": (1, 1, 1, 1),
+        "channels": (16, 32, 64, 64),
+        "stem_width": 8,
+        "zero_init_last": False,
+        "output_stride": 16,
+    },
+    "pretrained": False,
+    "input_size": 112,
+}
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+NONE = (0.0, 0.0, 0.0, 0.0)
+
+
+def small_model(**changes):
+    torch.manual_seed(0)
+    return build_model("caddm", **(SMALL | changes))
+
+
+def images(count: int = 2, size: int = 112) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def random_boxes(*shape: int) -> torch.Tensor:
+    corners = torch.rand(*shape, 2, 2, generator=torch.Generator().manual_seed(2))
+    return torch.cat([corners.amin(dim=-2), corners.amax(dim=-2) + 0.01], dim=-1)
+
+
+def size_of(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+# --- the published sizes
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [
+        ("resnet34", "resnet34.tv_in1k"),
+        ("efficientnet-b3", "tf_efficientnet_b3.aa_in1k"),
+        ("efficientnet-b4", "tf_efficientnet_b4.aa_in1k"),
+    ],
+)
+def test_has_the_released_parameters_but_those_without_effect(name, backbone, shared):
+    published = json.loads((shared / "fixtures/parameter_counts.json").read_text())["caddm"][name]
+    with torch.device("meta"):
+        model = build_model("caddm", backbone=backbone, pretrained=False)
+    width = model.fc.in_features
+    imagenet_classifier = (width + 1) * 1000
+    biases_before_batchnorm = 3 * width
+    assert size_of(model) + imagenet_classifier + biases_before_batchnorm == published["total"]
+    if name == "resnet34":
+        assert size_of(model.backbone) + imagenet_classifier == published["base_model"]
+        assert size_of(model.artifact_detection) + biases_before_batchnorm == published["adm"]
+        assert size_of(model.fc) == published["fc"]
+
+
+def test_maps_shrink_from_7_to_1():
+    module = ArtifactDetectionModule(16)
+    shapes = []
+    for block in module.blocks:
+        block.register_forward_hook(lambda block, arguments, output: shapes.append(tuple(output.shape[1:])))
+    location, confidence, summary = module(torch.randn(2, 16, 7, 7))
+    assert shapes == [(16, 7, 7), (16, 5, 5), (16, 3, 3), (16, 1, 1)]
+    assert (location.shape, confidence.shape, summary.shape) == ((2, 168, 4), (2, 168, 2), (2, 16))
+
+
+def test_heads_answer_in_the_order_of_the_anchors():
+    """Only what a head says of one cell and anchor changes with the bias of that anchor, and where its map is."""
+    module = ArtifactDetectionModule(16).eval()
+    features = torch.randn(1, 16, 7, 7)
+    before = module(features)[0]
+    with torch.no_grad():
+        module.location[1].bias[4 + 2] += 1  # the 5x5 map, second anchor, width
+    change = (module(features)[0] - before)[0]
+    expected = torch.zeros(168, 4)
+    expected[2 * 49 : 2 * 74][1::2, 2] = 1
+    torch.testing.assert_close(change, expected, atol=1e-5, rtol=0)
+
+
+# --- anchors
+
+
+def test_anchors_lie_where_the_release_puts_them():
+    anchors = anchor_boxes() * 224
+    assert anchors.shape == (168, 4)
+    first_of = {0: (16, 16, 40, 80), 1: (16, 16, 80, 40), 2: (48, 16, 40, 80), 14: (16, 48, 40, 80)}
+    first_of |= {98: (22.5, 22.5, 80, 120), 148: (37.5, 37.5, 120, 160), 167: (112, 112, 224, 224)}
+    for index, expected in first_of.items():
+        assert anchors[index].tolist() == pytest.approx(expected, abs=1e-3)
+
+
+def test_boxes_survive_their_code():
+    anchors, boxes = anchor_boxes(), random_boxes(168)
+    torch.testing.assert_close(decode(encode(boxes, anchors), anchors), boxes)
+    own = box_convert(anchors, "cxcywh", "xyxy")
+    torch.testing.assert_close(encode(own, anchors), torch.zeros(168, 4), atol=1e-4, rtol=0)
+    shifted = own + anchors[:, [2, 3, 2, 3]] * 0.05
+    torch.testing.assert_close(encode(shifted, anchors)[:, :2], torch.full((168, 2), 0.5), atol=1e-4, rtol=0)
+
+
+def overlap_of(one, other) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    inside = max(width, 0) * max(height, 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return inside / (sum(areas) - inside)
+
+
+def test_matching_equals_a_slow_one():
+    anchors = anchor_boxes()
+    corners = box_convert(anchors, "cxcywh", "xyxy").tolist()
+    boxes = random_boxes(12, 2)
+    boxes[3] = torch.tensor([WHOLE, WHOLE])
+    boxes[4, 1] = 0
+    boxes[5] = 0
+    positive, target = match(boxes, anchors)
+    for image in range(12):
+        owner = {}
+        overlaps = {}
+        for number, box in enumerate(boxes[image].tolist()):
+            if box[2] <= box[0]:
+                continue
+            overlaps[number] = [overlap_of(box, corner) for corner in corners]
+        for anchor in range(168):
+            best = max(overlaps, key=lambda number: overlaps[number][anchor], default=None)
+            if best is not None and overlaps[best][anchor] >= 0.5:
+                owner[anchor] = best
+        for number, values in overlaps.items():
+            owner[values.index(max(values))] = number
+        assert positive[image].nonzero().flatten().tolist() == sorted(owner)
+        for anchor, number in owner.items():
+            torch.testing.assert_close(
+                decode(target[image], anchors)[anchor], boxes[image, number], atol=1e-5, rtol=1e-5
+            )
+        assert not target[image][~positive[image]].any()
+
+
+# --- loss
+
+
+def test_negatives_are_the_hardest_two_per_positive():
+    loss = torch.rand(20, 168, generator=torch.Generator().manual_seed(3))
+    positive = torch.zeros(20, 168, dtype=torch.bool)
+    for image in range(20):
+        positive[image, : image * 4] = True
+    chosen = hardest_negatives(loss, positive)
+    for image in range(20):
+        candidates = sorted(range(image * 4, 168), key=lambda anchor: -loss[image, anchor])
+        assert chosen[image].nonzero().flatten().tolist() == sorted(candidates[: 2 * 4 * image])
+
+
+def test_loss_equals_a_slow_one():
+    anchors = anchor_boxes()
+    boxes = torch.stack([random_boxes(3), torch.tensor(WHOLE).expand(3, 4)], dim=1)
+    boxes[1] = 0
+    generator = torch.Generator().manual_seed(4)
+    location, confidence = (torch.randn(3, 168, values, generator=generator) for values in (4, 2))
+    positive, target = match(boxes, anchors)
+    expected_location = expected_confidence = 0.0
+    for image, anchor in product(range(3), range(168)):
+        if positive[image, anchor]:
+            for error in (location - target)[image, anchor].abs().tolist():
+                expected_location += error - 0.5 if error >= 1 else error**2 / 2
+    for image in range(3):
+        entropies = -confidence[image].log_softmax(dim=1)
+        negatives = sorted((entropies[a, 0].item() for a in range(168) if not positive[image, a]), reverse=True)
+        count = int(positive[image].sum())
+        expected_confidence += entropies[positive[image], 1].sum().item() + sum(negatives[: 2 * count])
+    losses = detection_losses(location, confidence, boxes, anchors)
+    assert losses[0].item() == pytest.approx(expected_location / positive.sum().item(), rel=1e-5)
+    assert losses[1].item() == pytest.approx(expected_confidence / positive.sum().item(), rel=1e-5)
+
+
+def terms_of(model, labels, boxes=None):
+    batch = {"image": images(len(labels)), "label": torch.tensor(labels)}
+    if boxes:
+        batch["artifact_box"] = torch.tensor(boxes)
+    return model.loss_terms(batch, functional.cross_entropy)
+
+
+@pytest.mark.parametrize(
+    ("labels", "boxes"), [([0, 1], [NONE, (0.2, 0.3, 0.5, 0.9)]), ([0, 0], None), ([1], None), ([0], [NONE])]
+)
+def test_every_parameter_gets_a_finite_gradient_in_every_batch(labels, boxes):
+    model = small_model().train()
+    terms = terms_of(model, labels, boxes)
+    assert list(terms) == ["classification", "location", "confidence"]
+    sum(terms.values()).backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
+    if 1 not in labels:
+        assert terms["location"] == terms["confidence"] == 0
+
+
+def test_every_parameter_learns_from_artifacts_of_all_sizes():
+    model = small_model().train()
+    halves = [(20, 40), (40, 60), (60, 80), (112, 112)]
+    boxes = [((112 - x) / 224, (112 - y) / 224, (112 + x) / 224, (112 + y) / 224) for x, y in halves]
+    sum(terms_of(model, [1] * 4, boxes).values()).backward()
+    assert not [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    assert not [name for name, weight in model.named_parameters() if not weight.grad.any()]
+
+
+def test_without_boxes_only_the_last_map_learns_to_locate():
+    model = small_model().train()
+    sum(terms_of(model, [0, 1]).values()).backward()
+    assert [bool(head.weight.grad.any()) for head in model.artifact_detection.location] == [False] * 3 + [True]
+
+
+def test_a_fake_is_an_artifact_as_a_whole_and_in_its_box():
+    """No box, an empty one and the whole image mean the same; a smaller box is another artifact beside the whole."""
+    model = small_model().eval()
+    plain, empty, whole, part = (
+        terms_of(model, [0, 1], boxes)
+        for boxes in (None, [NONE, NONE], [NONE, WHOLE], [NONE, (0.1, 0.1, 40 / 224 + 0.1, 80 / 224 + 0.1)])
+    )
+    assert plain == empty == whole
+    assert part["classification"] == plain["classification"]
+    assert part["confidence"] != plain["confidence"]
+    assert part["location"] != plain["location"]
+    ignored = terms_of(model, [0, 1], [WHOLE, WHOLE])
+    assert ignored == plain  # a real face has no artifact, whatever its box says
+
+
+def test_detection_weighs_a_tenth():
+    model = small_model().eval()
+    terms = terms_of(model, [0, 1])
+    _, location, confidence = model.detect(images())
+    boxes = torch.tensor([[NONE], [WHOLE]])
+    losses = detection_losses(location, confidence, boxes, model.anchors)
+    assert terms["location"].item() == pytest.approx(0.1 * losses[0].item())
+    assert terms["confidence"].item() == pytest.approx(0.1 * losses[1].item())
+
+
+# --- the model
+
+
+def test_logits_come_from_pooled_features_and_the_last_map():
+    model = small_model().eval()
+    features = model.backbone.forward_features(images())
+    assert features.shape == (2, 64, 7, 7)
+    summary = model.artifact_detection(features)[2]
+    torch.testing.assert_close(model(images()), model.fc(features.mean(dim=(2, 3)) + summary))
+
+
+def test_evaluation_is_deterministic_and_independent_of_the_batch():
+    model = small_model(dropout=0.5).eval()
+    logits = model(images(3))
+    assert logits.shape == (3, 2)
+    assert torch.equal(logits, model(images(3)))
+    torch.testing.assert_close(model(images(3)[:1]), logits[:1], atol=1e-5, rtol=1e-4)
+
+
+def test_weights_survive_a_file_and_anchors_are_not_among_them(tmp_path):
+    model = small_model().eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other = build_model("caddm", **SMALL).eval()
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    assert torch.equal(model(images()), other(images()))
+    assert "anchors" not in model.state_dict()
+
+
+def test_learns_to_tell_and_to_locate():
+    """A square of noise on a smooth face: after 40 steps it is told from none, and found where it is."""
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(count: int) -> dict[str, torch.Tensor]:
+        image = torch.rand(count, 3, 1, 1, generator=generator).repeat(1, 1, 112, 112) - 0.5
+        label, box = torch.arange(count) % 2, torch.zeros(count, 4)
+        for number in range(1, count, 2):
+            left, top = (22 * torch.randint(0, 3, (2,), generator=generator)).tolist()
+            image[number, :, top : top + 40, left : left + 60] += torch.randn(3, 40, 60, generator=generator)
+            box[number] = torch.tensor([left, top, left + 60, top + 40]) / 112
+        return {"image": image, "label": label, "artifact_box": box}
+
+    model = small_model().train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        sum(model.loss_terms(draw(12), functional.cross_entropy).values()).backward()
+        optimizer.step()
+
+    batch = draw(32)
+    model.eval()
+    with torch.no_grad():
+        assert (model(batch["image"]).argmax(dim=1) == batch["label"]).float().mean() > 0.95
+        _, location, confidence = model.detect(batch["image"])
+        boxes = decode(location, model.anchors)
+        # The whole image is always an artifact of a fake; the clearest anchor below it is the square's.
+        clearest = confidence[:, :148, 1].sub(confidence[:, :148, 0]).argmax(dim=1)
+        found = [overlap_of(boxes[n, clearest[n]].tolist(), batch["artifact_box"][n].tolist()) for n in range(1, 32, 2)]
+        assert sum(found) / len(found) > 0.5
+        located, probability = model.locate(batch["image"])
+    assert ((located >= 0) & (located <= 1)).all()
+    assert probability[1::2].min() > 0.5
+
+
+# --- what the user can get wrong
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_size": 224}, "makes 64x14x14 features of 224x224.*needs 7x7 cells.*stride"),
+        ({"backbone": "resnet10tt"}, "nearest name is 'resnet10t'"),
+        ({"backbone": "test_vit", "backbone_options": {"img_size": 112}}, "needs 7x7 cells"),
+        ({"dropout": 1.5}, "dropout=1.5"),
+    ],
+)
+def test_wrong_settings_name_the_remedy(changes, message):
+    with pytest.raises(UserError, match=message):
+        small_model(**changes)
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(UserError, match="96x96 pixels, the model takes 112x112"):
+        small_model()(images(size=96))
