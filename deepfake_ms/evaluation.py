@@ -221,7 +221,9 @@ def _predict(
     manifest = read_manifest(prepared)
     if sha256_of(prepared / MANIFEST_NAME) != record["manifest_sha256"]:
         raise UserError(f"{prepared} does not hold the faces {run} was trained on: name their folder with prepared=...")
-    config.model.pretrained = False  # the checkpoint has all weights
+    config.model.pretrained = False  # the run's checkpoint has all weights
+    if "checkpoint" in config.model:
+        config.model.checkpoint = None
     detector = build_detector(config)
     detector.load_state_dict(weights)
     about = {

@@ -5,9 +5,19 @@ import inspect
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.models.base import DetectionModel
-from deepfake_ms.models.genconvit import GenConViTED
+from deepfake_ms.models.caddm import CADDM
+from deepfake_ms.models.genconvit import GenConViT, GenConViTED, GenConViTVAE
+from deepfake_ms.models.recce import RECCE
+from deepfake_ms.models.timm_classifier import TimmClassifier
 
-MODELS: dict[str, type[DetectionModel]] = {"genconvit_ed": GenConViTED}
+MODELS: dict[str, type[DetectionModel]] = {
+    "genconvit": GenConViT,
+    "genconvit_ed": GenConViTED,
+    "genconvit_vae": GenConViTVAE,
+    "recce": RECCE,
+    "timm_classifier": TimmClassifier,
+    "caddm": CADDM,
+}
 
 
 def build_model(name: str, **values) -> DetectionModel:

@@ -1,5 +1,5 @@
-"""The convolutional encoder and decoder of GenConViT-ED (Deressa et al., *Deepfake Video Detection Using Generative
-Convolutional Vision Transformer*, section 3; written from the description)."""
+"""The convolutional auto-encoders of GenConViT, plain for ED and variational for VAE (Deressa et al., *Deepfake Video
+Detection Using Generative Convolutional Vision Transformer*, section 3; written from the description)."""
 
 import math
 from collections.abc import Sequence
@@ -43,18 +43,78 @@ class Decoder(nn.Module):
         return self.features(latent)
 
 
-def initialise_for_relu(encoder: Encoder, decoder: Decoder) -> None:
+class VariationalEncoder(nn.Module):
+    """Images ``[B, 3, S, S]`` to mean and log-variance, each ``[B, latent_features]``, of a normal distribution.
+
+    One 3x3 convolution of stride 2, BatchNorm and LeakyReLU per entry of `channels`, then one linear layer for each.
+    The log-variance is kept between -30 and 20, so that its exponential stays finite.
+    """
+
+    def __init__(self, channels: Sequence[int], input_size: int, latent_features: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for wide_in, wide_out in pairwise((3, *channels)):
+            convolution = nn.Conv2d(wide_in, wide_out, kernel_size=3, stride=2, padding=1)
+            layers += [convolution, nn.BatchNorm2d(wide_out), nn.LeakyReLU()]
+        self.features = nn.Sequential(*layers)
+        self.flat_features = channels[-1] * (input_size // 2 ** len(channels)) ** 2
+        self.mu = nn.Linear(self.flat_features, latent_features)
+        self.var = nn.Linear(self.flat_features, latent_features)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(image).flatten(start_dim=1)
+        return self.mu(features), self.var(features).clamp(-30, 20)
+
+
+class ReleasedVariationalEncoder(VariationalEncoder):
+    """The encoder as released: the mean is taken for the log-variance too.
+
+    Three linear layers have no part in the result. They are frozen and keep the names of the released checkpoints.
+    """
+
+    def __init__(self, channels: Sequence[int], input_size: int, latent_features: int):
+        super().__init__(channels, input_size, latent_features)
+        self.var.requires_grad_(False)
+        self.fc1 = nn.Linear(self.flat_features, 256).requires_grad_(False)
+        self.fc2 = nn.Linear(256, 128).requires_grad_(False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self.mu(self.features(image).flatten(start_dim=1))
+        return mean, mean
+
+
+class VariationalDecoder(nn.Module):
+    """Latent vectors ``[B, latent_features]`` to images ``[B, 3, s, s]`` with s = grid x 2^len(channels).
+
+    The vector is laid out on a square of `grid` cells a side. One 2x2 transposed convolution of stride 2 and LeakyReLU
+    per entry of `channels`, the last LeakyReLU included; the widths mirror all of `channels` but the last.
+    """
+
+    def __init__(self, channels: Sequence[int], grid: int, latent_features: int):
+        super().__init__()
+        widths = (latent_features // grid**2, *reversed(channels[:-1]), 3)
+        layers: list[nn.Module] = []
+        for wide_in, wide_out in pairwise(widths):
+            layers += [nn.ConvTranspose2d(wide_in, wide_out, kernel_size=2, stride=2), nn.LeakyReLU()]
+        self.features = nn.Sequential(*layers)
+        self.unflatten = nn.Unflatten(1, (widths[0], grid, grid))
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return self.features(self.unflatten(latent))
+
+
+def initialise_for_relu(*parts: Encoder | Decoder | VariationalDecoder) -> None:
     """He initialisation: zero biases and weights that keep the signal's variance through every ReLU.
 
     PyTorch's default shrinks the signal by each layer until the biases alone decide: the last ReLU of the decoder then
     gives a nearly constant image, or in about one of twelve seeds nothing but zeros, and neither encoder nor decoder
     ever learns.
     """
-    for convolution in encoder.features:
-        if isinstance(convolution, nn.Conv2d):
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
-    for convolution in decoder.features:
-        if isinstance(convolution, nn.ConvTranspose2d):  # stride = kernel: one tap of each input channel per pixel
-            nn.init.normal_(convolution.weight, std=math.sqrt(2 / convolution.in_channels))
-            nn.init.zeros_(convolution.bias)
+    for part in parts:
+        for convolution in part.features:
+            if isinstance(convolution, nn.Conv2d):
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+                nn.init.zeros_(convolution.bias)
+            if isinstance(convolution, nn.ConvTranspose2d):  # stride = kernel: one tap of each input channel per pixel
+                nn.init.normal_(convolution.weight, std=math.sqrt(2 / convolution.in_channels))
+                nn.init.zeros_(convolution.bias)

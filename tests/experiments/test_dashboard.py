@@ -52,7 +52,7 @@ def test_a_folder_without_wandb_runs_is_one_sentence(tmp_path, monkeypatch, caps
 
 def test_without_wandb_workspaces_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-    with pytest.raises(UserError, match="pip install '.\[dashboard\]'"):
+    with pytest.raises(UserError, match=r"pip install '.\[dashboard\]'"):
         dashboard.build_report(ROWS, "deepfake_ms", "me")
 
 

@@ -7,6 +7,7 @@ import zlib
 import pytest
 import timm
 import torch
+from torch.nn import functional
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import FAKE, REAL
@@ -230,6 +231,62 @@ def test_pretrained_asks_timm_for_exactly_the_tags(monkeypatch):
     assert asked == [("convnext_tiny.fb_in1k", True), ("swin_tiny_patch4_window7_224.ms_in1k", True)]
 
 
+# --- loss and memory
+
+
+def face_batch(count: int = 4) -> dict[str, torch.Tensor]:
+    return {"image": images(count), "label": torch.arange(count) % 2}
+
+
+def test_there_is_no_reconstruction_term_as_released():
+    model, batch = small_model("live").eval(), face_batch()
+    terms = model.loss_terms(batch, functional.cross_entropy)
+    assert list(terms) == ["classification"]
+    torch.testing.assert_close(terms["classification"], functional.cross_entropy(model(batch["image"]), batch["label"]))
+
+
+def test_reconstruction_is_compared_with_the_image_in_0_to_1():
+    colours = torch.rand(4, 3, 112, 112, generator=torch.Generator().manual_seed(2))
+    model = small_model("removed", reconstruction_weight=0.5).eval()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))
+    batch = {"image": (colours - mean) / std, "label": torch.arange(4) % 2}
+    terms = model.loss_terms(batch, functional.cross_entropy)
+    reconstruction = model.decoder(model.encoder(batch["image"]))
+    torch.testing.assert_close(terms["reconstruction"], 0.5 * (reconstruction - colours).square().mean())
+    plain = small_model("removed").eval().loss_terms(batch, functional.cross_entropy)
+    assert torch.equal(terms["classification"], plain["classification"])
+
+
+def test_reconstruction_loss_teaches_the_auto_encoder_to_reconstruct():
+    model = small_model("removed", reconstruction_weight=1.0).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    errors = []
+    for _ in range(20):
+        terms = model.loss_terms(face_batch(), lambda logits, label: 0 * logits.sum())
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+        errors.append(float(terms["reconstruction"].detach()))
+    assert errors[-1] < errors[0] / 2
+
+
+def test_gradient_checkpointing_keeps_logits_and_gradients():
+    gradients = []
+    for switch in (False, True):
+        torch.manual_seed(0)
+        model = build_model("genconvit_ed", swin="live", pretrained=False, gradient_checkpointing=switch, **NARROW)
+        passes = []
+        for block in (model.backbone.stages[0].blocks[0], model.embedder.layers[0].blocks[0]):
+            block.register_forward_pre_hook(lambda module, _, passes=passes: passes.append(module))
+        torch.manual_seed(1)
+        model.train()(images(size=224)).square().sum().backward()
+        assert len(passes) == (4 if switch else 2)  # each block is computed again in the backward pass
+        gradients.append({name: w.grad for name, w in model.named_parameters() if w.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name in gradients[0]:
+        torch.testing.assert_close(gradients[1][name], gradients[0][name], msg=name)
+
+
 # --- what the user can get wrong
 
 
@@ -239,6 +296,8 @@ def test_pretrained_asks_timm_for_exactly_the_tags(monkeypatch):
         ({"swin": "alive"}, "live, as_released, removed"),
         ({"autoencoder_init": "xavier"}, "torch_default, he"),
         ({"input_size": 100}, "multiple of 16.*choose 96"),
+        ({"reconstruction_weight": -1.0}, "reconstruction_weight=-1.0.*0 or more"),
+        ({"reconstruction_weight": float("nan")}, "reconstruction_weight=nan.*0 or more"),
         ({"backbone": "resnet10tt"}, "nearest name is 'resnet10t'"),
         ({"backbone": "convnext_tiny.fb_in1"}, "nearest name is 'convnext_tiny.fb_in1k'"),
         ({"backbone_options": {"depth": 3}}, "resnet10t refuses the options.*depth"),
@@ -267,6 +326,6 @@ def test_weights_that_cannot_be_downloaded(monkeypatch):
 
 def test_unknown_models_and_values_name_what_there_is():
     with pytest.raises(UserError, match="nearest is 'genconvit_ed'"):
-        build_model("genconvit")
+        build_model("genconvit_de")
     with pytest.raises(UserError, match="unexpected keyword argument 'bakbone'; it takes backbone, "):
         build_model("genconvit_ed", bakbone="resnet18")

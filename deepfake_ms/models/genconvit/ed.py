@@ -1,0 +1,103 @@
+"""GenConViT-ED, the paper's network A: a face and its reconstruction by an auto-encoder."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+from torch.nn import functional
+
+from deepfake_ms.models.autoencoder import Decoder, Encoder, initialise_for_relu
+from deepfake_ms.models.base import Classification
+from deepfake_ms.models.genconvit.network import AutoencoderInit, GenConViTNetwork, SwinReading, check_weight
+
+
+class GenConViTED(GenConViTNetwork):
+    """Logits of a face from the features of the face and of its reconstruction.
+
+    A convolutional auto-encoder reconstructs the image; a backbone turns the reconstruction and the image into one
+    feature vector each; both vectors together go through GELU and two linear layers. As released there is no
+    reconstruction loss: the auto-encoder learns from the classification alone. With ``swin="as_released"`` 29,057,122
+    of the 59,214,875 parameters are idle.
+
+    Args:
+        backbone: timm name of the convolutional backbone.
+        embedder: timm name of the Swin; unused with ``swin="removed"``.
+        swin: what the Swin does, see `GenConViTNetwork`.
+        pretrained: start backbone and Swin from timm's weights of those names (downloads them once).
+        input_size: side of the square images in pixels, a multiple of 2^len(channels).
+        features: length of one feature vector; 1000, as released, keeps the pretrained ImageNet heads.
+        channels: widths of the encoder's convolutions; the decoder mirrors them.
+        autoencoder_init: ``torch_default``, as released, or ``he`` (see `initialise_for_relu` for what it mends).
+        backbone_options: further arguments of timm's constructor, e.g. to make the backbone small.
+        embedder_options: the same for the Swin.
+        reconstruction_weight: of the mean squared error between the reconstruction and the image in 0..1 (see
+            `in_unit_range`); 0, as released, leaves it out.
+        gradient_checkpointing: recompute the activations of backbone and Swin in the backward pass, which saves memory
+            for one more forward pass. The gradients are the same; BatchNorm, where the backbone has it, updates its
+            running statistics twice per step.
+        checkpoint: path of a released ``genconvit_ed_inference.pth`` to start from, see `load_released_weights`.
+
+    Attributes:
+        input_size: as given.
+        mean, std: per-channel normalisation, from the backbone's ``pretrained_cfg``.
+
+    Raises:
+        UserError: an unknown reading, timm name or option, a negative weight, an input size that cannot be halved
+            often enough, or a checkpoint that does not fit.
+    """
+
+    activation = staticmethod(functional.gelu)
+
+    def __init__(
+        self,
+        backbone: str = "convnext_tiny.fb_in1k",
+        embedder: str = "swin_tiny_patch4_window7_224.ms_in1k",
+        swin: SwinReading = "live",
+        pretrained: bool = True,
+        input_size: int = 224,
+        features: int = 1000,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        autoencoder_init: AutoencoderInit = "torch_default",
+        backbone_options: Mapping | None = None,
+        embedder_options: Mapping | None = None,
+        reconstruction_weight: float = 0.0,
+        gradient_checkpointing: bool = False,
+        checkpoint: str | None = None,
+    ):
+        super().__init__(swin, input_size, len(channels), autoencoder_init)
+        check_weight("reconstruction_weight", reconstruction_weight)
+        self.reconstruction_weight = reconstruction_weight
+        self.encoder = Encoder(channels)
+        self.decoder = Decoder(channels)
+        if autoencoder_init == "he":
+            initialise_for_relu(self.encoder, self.decoder)
+        self._build_classifier(
+            backbone,
+            embedder,
+            pretrained,
+            features,
+            backbone_options,
+            embedder_options,
+            gradient_checkpointing,
+            checkpoint,
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits ``[B, 2]`` (real, fake) of normalised images ``[B, 3, input_size, input_size]``.
+
+        Raises:
+            UserError: the images have another size.
+        """
+        return self._logits_and_reconstruction(image)[0]
+
+    def loss_terms(self, batch: dict[str, Tensor], classification: Classification) -> dict[str, Tensor]:
+        logits, reconstruction = self._logits_and_reconstruction(batch["image"])
+        terms = {"classification": classification(logits, batch["label"])}
+        if self.reconstruction_weight:
+            error = functional.mse_loss(reconstruction, self.in_unit_range(batch["image"]))
+            terms["reconstruction"] = self.reconstruction_weight * error
+        return terms
+
+    def _logits_and_reconstruction(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        self.check_size(image)
+        reconstruction = self.decoder(self.encoder(image))
+        return self.classify(reconstruction, image), reconstruction

@@ -1,0 +1,119 @@
+"""GenConViT as published: networks A (ED) and B (VAE) side by side."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deepfake_ms.errors import UserError
+from deepfake_ms.models.base import Classification, DetectionModel
+from deepfake_ms.models.genconvit.ed import GenConViTED
+from deepfake_ms.models.genconvit.network import GenConViTNetwork, SwinReading, check_choice
+from deepfake_ms.models.genconvit.vae import GenConViTVAE
+
+Average = Literal["probabilities", "as_released"]
+
+
+class GenConViT(DetectionModel):
+    """The mean of what GenConViT-ED and GenConViT-VAE say about a face.
+
+    The release trains the two apart and averages when it predicts. Here they train together: the loss is the sum of
+    both networks' own terms, each network draws the random numbers that it would draw alone, and they share no
+    parameter, so that with an optimizer that treats parameters one by one (SGD, Adam, AdamW) the weights after each
+    step are those of two separate trainings. Which epoch is the best is decided for both together.
+
+    What is averaged (`average`):
+
+    - ``probabilities``: P(real) and P(fake), the softmax of each network's logits.
+    - ``as_released``: the sigmoid of each logit by itself. The two need not add up to 1; the logits given here are the
+      logarithms of the means, so the larger one is the release's, and softmax divides them by their sum.
+
+    Args:
+        backbone, embedder, swin, pretrained, input_size, features, backbone_options, embedder_options,
+            gradient_checkpointing: of both networks, see GenConViTED.
+        ed: further arguments of GenConViTED.
+        vae: further arguments of GenConViTVAE.
+        average: see above.
+        checkpoint: paths of the released files to start from, by network: ``{"ed": ..., "vae": ...}``; either may be
+            None.
+
+    Attributes:
+        input_size: as given.
+        mean, std: per-channel normalisation, from the backbone's ``pretrained_cfg``.
+
+    Raises:
+        UserError: an unknown value, or one that a network refuses.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "convnext_tiny.fb_in1k",
+        embedder: str = "swin_tiny_patch4_window7_224.ms_in1k",
+        swin: SwinReading = "live",
+        pretrained: bool = True,
+        input_size: int = 224,
+        features: int = 1000,
+        backbone_options: Mapping | None = None,
+        embedder_options: Mapping | None = None,
+        gradient_checkpointing: bool = False,
+        ed: Mapping | None = None,
+        vae: Mapping | None = None,
+        average: Average = "probabilities",
+        checkpoint: Mapping | None = None,
+    ):
+        super().__init__()
+        check_choice("average", average, Average)
+        paths = dict(checkpoint or {})
+        if set(paths) - {"ed", "vae"}:
+            raise UserError(f"checkpoint names {', '.join(map(str, paths))}: it takes ed and vae.")
+        shared = {
+            "backbone": backbone,
+            "embedder": embedder,
+            "swin": swin,
+            "pretrained": pretrained,
+            "input_size": input_size,
+            "features": features,
+            "backbone_options": backbone_options,
+            "embedder_options": embedder_options,
+            "gradient_checkpointing": gradient_checkpointing,
+        }
+        self.average = average
+        self.ed = _build_member("ed", GenConViTED, {**shared, "checkpoint": paths.get("ed")}, ed or {})
+        self.vae = _build_member("vae", GenConViTVAE, {**shared, "checkpoint": paths.get("vae")}, vae or {})
+        self.input_size, self.mean, self.std = input_size, self.ed.mean, self.ed.std
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits ``[B, 2]`` (real, fake), at most 0, of normalised images ``[B, 3, input_size, input_size]``.
+
+        Raises:
+            UserError: the images have another size.
+        """
+        logarithms = [self._log_scores(network(image)) for network in (self.ed, self.vae)]
+        return torch.logaddexp(*logarithms) - math.log(2)
+
+    def loss_terms(self, batch: dict[str, Tensor], classification: Classification) -> dict[str, Tensor]:
+        device = batch["image"].device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            ed_terms = self.ed.loss_terms(batch, classification)
+        vae_terms = self.vae.loss_terms(batch, classification)
+        by_network = {"ed": ed_terms, "vae": vae_terms}
+        return {f"{network}/{name}": term for network, terms in by_network.items() for name, term in terms.items()}
+
+    def _log_scores(self, logits: Tensor) -> Tensor:
+        if self.average == "probabilities":
+            return functional.log_softmax(logits, dim=1)
+        return functional.logsigmoid(logits)
+
+
+def _build_member(name: str, network: type[GenConViTNetwork], shared: dict, own: Mapping) -> GenConViTNetwork:
+    known = [parameter for parameter in inspect.signature(network).parameters if parameter not in shared]
+    if unknown := [key for key in own if key not in known]:
+        raise UserError(
+            f"{name}.{unknown[0]} is unknown: {name} takes {', '.join(known)}; "
+            "what both networks share stands beside it."
+        )
+    return network(**shared, **own)

@@ -1,0 +1,178 @@
+"""GenConViT-VAE, the paper's network B: a face and its reconstruction by a variational auto-encoder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepfake_ms.errors import UserError
+from deepfake_ms.models.autoencoder import (
+    ReleasedVariationalEncoder,
+    VariationalDecoder,
+    VariationalEncoder,
+    initialise_for_relu,
+)
+from deepfake_ms.models.base import Classification
+from deepfake_ms.models.genconvit.network import (
+    AutoencoderInit,
+    GenConViTNetwork,
+    SwinReading,
+    check_choice,
+    check_weight,
+)
+from deepfake_ms.randomness import key
+
+VariationalReading = Literal["as_described", "as_released"]
+
+
+class GenConViTVAE(GenConViTNetwork):
+    """Logits of a face from the features of the face and of its reconstruction from a sampled latent vector.
+
+    An encoder gives mean and log-variance of a normal distribution over latent vectors, a decoder turns a sample into
+    a reconstruction, a backbone turns the image and the reconstruction into one feature vector each, and both vectors
+    together go through ReLU and two linear layers. The loss adds the mean squared reconstruction error.
+
+    Where paper and release differ, beside the Swin (`variational`):
+
+    - ``as_described``: the log-variance has a layer of its own, the loss has the Kullback-Leibler (KL) term, the
+      reconstruction has the size of the image, and evaluation takes the mean. The decoder starts on the grid where the
+      encoder ends (14x14 at 224 px), so that the same latent length gives the full size.
+    - ``as_released``: the mean serves as log-variance too, the KL term is commented out, and the reconstruction has
+      half the side (112 px), enlarged for the loss only, which compares it with the normalised image. Four linear
+      layers never receive a gradient; they are frozen here. With the released Swin, 350,729,718 of the 695,210,767
+      parameters are idle. The release samples at evaluation too, from whatever state torch is in; here it takes one
+      fixed noise vector for all images, so that scores can be repeated and depend on no other face. Each score is
+      distributed as the release's over that choice, but the noise of different faces is no longer independent.
+
+    Args:
+        backbone, embedder, swin, pretrained, backbone_options, embedder_options, gradient_checkpointing: as for
+            GenConViTED. ``swin="live"`` needs reconstructions of full size, so not ``as_released`` ones.
+        variational: the reading, see above.
+        input_size: side of the square images in pixels, a multiple of 2^len(channels); twice that ``as_released``.
+        features: length of one feature vector; 1000, as released, keeps the pretrained ImageNet heads.
+        channels: widths of the encoder's convolutions; the decoder mirrors all but the last.
+        latent_features: length of the latent vector, a multiple of the number of cells in the decoder's first grid.
+        autoencoder_init: of the decoder; ``torch_default``, as released, or ``he`` (see `initialise_for_relu`).
+        reconstruction_weight: of the mean squared error; 1 as released. ``as_described`` compares in 0..1 (see
+            `in_unit_range`).
+        kl_weight: of the KL divergence from the standard normal distribution, in nats per value of the image (3 per
+            pixel). With ``reconstruction_weight=1`` the two terms are the negative evidence lower bound of a decoder
+            with Gaussian noise of variance kl_weight / 2, up to scale. Unused ``as_released``.
+        checkpoint: path of a released ``genconvit_vae_inference.pth`` to start from, see `load_released_weights`.
+
+    Attributes:
+        input_size: as given.
+        mean, std: per-channel normalisation, from the backbone's ``pretrained_cfg``.
+
+    Raises:
+        UserError: an unknown reading, timm name or option, readings that exclude each other, a negative weight, a size
+            or latent length that does not divide, or a checkpoint that does not fit.
+    """
+
+    activation = staticmethod(functional.relu)
+
+    def __init__(
+        self,
+        backbone: str = "convnext_tiny.fb_in1k",
+        embedder: str = "swin_tiny_patch4_window7_224.ms_in1k",
+        swin: SwinReading = "live",
+        variational: VariationalReading = "as_described",
+        pretrained: bool = True,
+        input_size: int = 224,
+        features: int = 1000,
+        channels: Sequence[int] = (16, 32, 64, 128),
+        latent_features: int = 12544,
+        autoencoder_init: AutoencoderInit = "torch_default",
+        backbone_options: Mapping | None = None,
+        embedder_options: Mapping | None = None,
+        reconstruction_weight: float = 1.0,
+        kl_weight: float = 0.005,
+        gradient_checkpointing: bool = False,
+        checkpoint: str | None = None,
+    ):
+        check_choice("variational", variational, VariationalReading)
+        released = variational == "as_released"
+        super().__init__(swin, input_size, len(channels) + released, autoencoder_init)
+        check_weight("reconstruction_weight", reconstruction_weight)
+        check_weight("kl_weight", kl_weight)
+        if released and swin == "live":
+            raise UserError(
+                "swin=live attends over feature maps of one size, but variational=as_released reconstructs half the "
+                "side: choose variational=as_described, or swin=as_released or removed."
+            )
+        if checkpoint and not released:
+            raise UserError(
+                f"checkpoint={checkpoint} was trained with the released auto-encoder, so it means nothing with "
+                "variational=as_described: choose variational=as_released."
+            )
+        grid = input_size // 2 ** (len(channels) + released)
+        if latent_features <= 0 or latent_features % grid**2:
+            raise UserError(
+                f"latent_features={latent_features} does not fill the {grid}x{grid} grid on which the decoder starts: "
+                f"choose a multiple of {grid**2}."
+            )
+        self.variational = variational
+        self.reconstruction_weight, self.kl_weight = reconstruction_weight, kl_weight
+        encoder = ReleasedVariationalEncoder if released else VariationalEncoder
+        self.encoder = encoder(channels, input_size, latent_features)
+        self.decoder = VariationalDecoder(channels, grid, latent_features)
+        if autoencoder_init == "he":
+            initialise_for_relu(self.decoder)
+        if released:
+            self.fc3 = nn.Linear(features, features // 2).requires_grad_(False)
+            seed = key("genconvit_vae", "latent noise at evaluation")
+            generator = torch.Generator(device="cpu").manual_seed(seed)
+            noise = torch.randn(latent_features, generator=generator, device="cpu")
+            self.register_buffer("evaluation_noise", noise, persistent=False)
+        self._build_classifier(
+            backbone,
+            embedder,
+            pretrained,
+            features,
+            backbone_options,
+            embedder_options,
+            gradient_checkpointing,
+            checkpoint,
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits ``[B, 2]`` (real, fake) of normalised images ``[B, 3, input_size, input_size]``.
+
+        In training the latent vector is sampled from torch's global random state.
+
+        Raises:
+            UserError: the images have another size.
+        """
+        self.check_size(image)
+        return self.classify(image, self.decoder(self._latent(*self.encoder(image))))
+
+    def loss_terms(self, batch: dict[str, Tensor], classification: Classification) -> dict[str, Tensor]:
+        image = batch["image"]
+        self.check_size(image)
+        mean, log_variance = self.encoder(image)
+        reconstruction = self.decoder(self._latent(mean, log_variance))
+        terms = {"classification": classification(self.classify(image, reconstruction), batch["label"])}
+        if self.reconstruction_weight:
+            terms["reconstruction"] = self.reconstruction_weight * self._reconstruction_error(image, reconstruction)
+        if self.kl_weight and self.variational == "as_described":
+            nats = (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1) / 2
+            terms["kl"] = self.kl_weight * nats.mean() / image[0].numel()
+        return terms
+
+    def _latent(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """Latent vectors ``[B, latent_features]``: samples in training; at evaluation see the class."""
+        if self.training:
+            noise = torch.randn_like(mean)
+        elif self.variational == "as_released":
+            noise = self.evaluation_noise
+        else:
+            return mean
+        return mean + noise * torch.exp(log_variance / 2)
+
+    def _reconstruction_error(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        if self.variational == "as_described":
+            return functional.mse_loss(reconstruction, self.in_unit_range(image))
+        enlarged = functional.interpolate(reconstruction, size=self.input_size, mode="bilinear")
+        return functional.mse_loss(enlarged, image)

@@ -1,0 +1,253 @@
+"""What every file of conf/model promises, whoever wrote the model: a new file is tested without touching this one.
+
+The small variants go through everything. Of the full-size ones the normal run checks the structure, on torch's `meta`
+device, which knows shapes but computes nothing; `-m slow` computes.
+"""
+
+import functools
+import json
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from deepfake_ms.cli import CONFIG_FOLDER
+from deepfake_ms.detector import OPTIMIZERS
+from deepfake_ms.errors import UserError
+from deepfake_ms.losses import weighted_cross_entropy
+from deepfake_ms.models import MODELS, DetectionModel, build_model
+
+NAMES = sorted(path.stem for path in (CONFIG_FOLDER / "model").glob("*.yaml"))
+SMALL = [name for name in NAMES if name.endswith("_small")]
+FULL = [name for name in NAMES if name not in SMALL]
+CLASSIFICATION = weighted_cross_entropy({"real": 1.0, "fake": 1.0})
+
+
+@functools.cache
+def settings(name: str, *overrides: str) -> DictConfig:
+    """The composed configuration with ``model=<name>``, from scratch."""
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return compose("train", overrides=[f"model={name}", "model.pretrained=false", *overrides])
+
+
+def build(config: DictConfig, seed: int = 0) -> DetectionModel:
+    """The model as a run builds it."""
+    values = OmegaConf.to_container(config.model)
+    values.pop("name")
+    torch.manual_seed(seed)
+    return build_model(values.pop("architecture"), **values)
+
+
+def make_batch(model: DetectionModel, labels: list[int], optional: bool = False) -> dict[str, Tensor]:
+    """Coarse textures, the fakes with a checkered patch: what a loader always gives, and what it may give."""
+    size = model.input_size
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.randn(len(labels), 3, 8, 8, generator=generator)
+    image = nn.functional.interpolate(coarse, size, mode="bilinear")
+    checkers = (torch.arange(size)[:, None] // 4 + torch.arange(size) // 4) % 2 * 2.0 - 1
+    quarter = slice(size // 2, size * 3 // 4)
+    for row, label in enumerate(labels):
+        if label:
+            image[row, :, quarter, quarter] += 2 * checkers[quarter, quarter]
+    batch = {"image": image, "label": torch.tensor(labels), "index": torch.arange(len(labels))}
+    if optional:
+        half = torch.tensor([0.13, 0.22, 0.31]).repeat(len(labels))[: len(labels), None]  # boxes of several sizes
+        box = torch.cat([0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half], dim=1)
+        batch["artifact_box"] = box * batch["label"][:, None]
+    return batch
+
+
+def training_loss(model: DetectionModel, batch: dict[str, Tensor], step: int = 0) -> Tensor:
+    """The sum of the terms, with the random state of `step`, as in a run."""
+    torch.manual_seed(step)
+    terms = model.loss_terms(batch, CLASSIFICATION)
+    assert all(term.shape == () for term in terms.values())
+    return torch.stack(list(terms.values())).sum()
+
+
+def make_optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
+    arguments = OmegaConf.to_container(config.recipe.optimizer)
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    return OPTIMIZERS[arguments.pop("name")](learning, **arguments)
+
+
+def train(config: DictConfig, model: DetectionModel, batch: dict[str, Tensor], steps: int) -> list[float]:
+    """The loss before each of `steps` steps on one batch with the recipe's optimizer."""
+    model.train()
+    optimizer = make_optimizer(config, model)
+    losses = []
+    for step in range(steps):
+        loss = training_loss(model, batch, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@torch.no_grad()
+def logits(model: DetectionModel, image: Tensor) -> Tensor:
+    torch.manual_seed(0)
+    return model.eval()(image)
+
+
+# --- the promises
+
+
+def check_shapes(config: DictConfig) -> None:
+    model = build(config)
+    assert (len(model.mean), len(model.std)) == (3, 3)
+    image = make_batch(model, [0, 1, 1])["image"]
+    assert logits(model, image).shape == (3, 2)
+    assert logits(model, image[:1]).shape == (1, 2)
+
+
+def check_other_sizes_are_refused(config: DictConfig) -> None:
+    model = build(config).eval()
+    side = model.input_size
+    for height, width in ((side + 1, side + 1), (side, side + 32), (side - 32, side)):
+        with pytest.raises(UserError, match=rf"{width}x{height} pixels.*{side}x{side}"):
+            model(torch.zeros(1, 3, height, width))
+
+
+def check_loss_goes_down(config: DictConfig) -> None:
+    model = build(config)
+    losses = train(config, model, make_batch(model, [0, 1] * 2), steps=16)
+    first, last = sum(losses[:3]) / 3, sum(losses[-3:]) / 3
+    assert last < 0.8 * first, losses
+
+
+def check_every_parameter_learns_or_is_frozen(config: DictConfig) -> None:
+    """A gradient after one step and a backward, for layers may start at zero and keep those before them waiting."""
+    model = build(config).train()
+    batch = make_batch(model, [0, 1, 1, 1], optional=True)
+    optimizer = make_optimizer(config, model)
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    reached: set[str] = set()
+    for step in range(2):
+        optimizer.zero_grad()
+        training_loss(model, batch, step).backward()
+        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+        assert set(gradients) == learning, "all that learns gets a gradient in every step, nothing else does"
+        reached |= {name for name, gradient in gradients.items() if gradient.any()}
+        optimizer.step()
+    assert learning - reached == set()
+
+
+def check_single_faces_train(config: DictConfig) -> None:
+    for label in (0, 1):
+        model = build(config).train()
+        try:
+            loss = training_loss(model, make_batch(model, [label]))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            pytest.skip("BatchNorm has no statistics of one vector")
+        loss.backward()
+        assert loss.isfinite()
+        assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
+
+
+def check_weights_survive_a_file(config: DictConfig, path: Path) -> None:
+    model = build(config)
+    batch = make_batch(model, [0, 1])
+    train(config, model, batch, steps=1)
+    torch.save(model.state_dict(), path)
+
+    values = OmegaConf.to_container(config.model)
+    assert json.loads(json.dumps(values)) == values, "a checkpoint keeps plain values only"
+    other = build(config, seed=1)
+    assert not torch.equal(logits(other, batch["image"]), logits(model, batch["image"]))
+    other.load_state_dict(torch.load(path, weights_only=True))
+    assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in model.state_dict().items())
+    assert torch.equal(logits(other, batch["image"]), logits(model, batch["image"]))
+
+
+def check_export_agrees(config: DictConfig) -> None:
+    model = build(config).eval()
+    image = make_batch(model, [0, 1])["image"]
+    exported = torch.export.export(model, (image,)).module()
+    torch.testing.assert_close(exported(image), logits(model, image), atol=1e-5, rtol=1e-4)
+
+
+CHECKS: list[Callable[[DictConfig], None]] = [
+    check_shapes,
+    check_other_sizes_are_refused,
+    check_loss_goes_down,
+    check_every_parameter_learns_or_is_frozen,
+    check_single_faces_train,
+    check_export_agrees,
+]
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(  # an export costs as much as all the others together
+            check,
+            marks=[pytest.mark.slow] if check is check_export_agrees else [],
+            id=check.__name__.removeprefix("check_"),
+        )
+        for check in CHECKS
+    ],
+)
+@pytest.mark.parametrize("name", SMALL)
+def test_small(name, check):
+    check(settings(name))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_weights_survive_a_file(name, tmp_path):
+    check_weights_survive_a_file(settings(name), tmp_path / "weights.pt")
+
+
+# --- full size
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_full_size_structure(name):
+    config = settings(name)
+    with torch.device("meta"):
+        model = build(config)
+    assert any(weight.requires_grad for weight in model.parameters())
+    with torch.no_grad():
+        assert model.eval()(torch.empty(2, 3, model.input_size, model.input_size, device="meta")).shape == (2, 2)
+    with pytest.raises(UserError, match=f"takes {model.input_size}x{model.input_size}"):
+        model(torch.empty(1, 3, model.input_size + 1, model.input_size, device="meta"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "check", [check_shapes, check_every_parameter_learns_or_is_frozen], ids=["shapes", "every_parameter_learns"]
+)
+@pytest.mark.parametrize("name", FULL)
+def test_full_size(name, check):
+    check(settings(name))
+
+
+# --- the page that says how to add one
+
+
+def test_the_page_add_your_detector(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "deepfake_ms/models/README.md").read_text()
+    module, registration, recipe = (
+        textwrap.dedent(re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL).group(1))
+        for kind in ("python", "diff", "yaml")
+    )
+    namespace: dict = {"__name__": "page"}
+    exec(compile(module, "README.md", "exec"), namespace)
+    key, class_name = re.search(r'^\+.*"(\w+)": (\w+)', registration, re.MULTILINE).groups()
+    monkeypatch.setitem(MODELS, key, namespace[class_name])
+    (tmp_path / "model").mkdir()
+    (tmp_path / f"model/{key}.yaml").write_text(recipe)
+
+    config = settings(key, f"hydra.searchpath=[file://{tmp_path}]")
+    for check in CHECKS:
+        check(config)
+    check_weights_survive_a_file(config, tmp_path / "weights.pt")

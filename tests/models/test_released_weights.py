@@ -1,0 +1,239 @@
+"""Public GenConViT checkpoints: what is dropped, turned around, refused, and that the logits are the release's."""
+
+import json
+import logging
+import math
+import zlib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import test_evaluation
+import tiny_run
+import torch
+from omegaconf import OmegaConf
+
+from deepfake_ms.assembly import build_detector
+from deepfake_ms.errors import UserError
+from deepfake_ms.files import sha256_of
+from deepfake_ms.labels import FAKE, REAL
+from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
+from deepfake_ms.models import build_model
+from deepfake_ms.run_folder import claim_run_folder, write_split
+
+BACKBONE = {
+    "backbone_options": {"depths": (1, 1, 1, 1), "dims": (8, 16, 32, 64)},  # a thin ConvNeXt-Tiny
+    "embedder_options": {"embed_dim": 48, "depths": (1,), "num_heads": (3,)},
+    "pretrained": False,
+    "input_size": 64,
+    "features": 32,
+}
+ARGUMENTS = {
+    "genconvit_ed": BACKBONE | {"channels": (8, 16, 32)},
+    "genconvit_vae": BACKBONE | {"channels": (8, 16, 32), "latent_features": 128, "variational": "as_released"},
+}
+DEAD = ("embedder.", "backbone.patch_embed.")
+
+
+def images() -> torch.Tensor:
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def network(name: str, swin: str = "removed", seed: int = 0, **changes):
+    torch.manual_seed(seed)
+    return build_model(name, **(ARGUMENTS[name] | {"swin": swin} | changes)).eval()
+
+
+def released_state(name: str, model) -> dict[str, torch.Tensor]:
+    """The weights of `model` as the authors' code would have saved them: their names, fake first, dead keys between."""
+    state = {key: value.clone() for key, value in model.state_dict().items() if not key.startswith(DEAD)}
+    for key in ("fc2.weight", "fc2.bias"):
+        state[key] = state[key].flip(0)
+    state["embedder.layers.0.blocks.1.attn_mask"] = torch.zeros(4, 49, 49)  # of timm 0.6; gone since
+    state["embedder.head.weight"] = torch.zeros(10, 7)
+    state["backbone.patch_embed.proj.bias"] = torch.zeros(768)
+    if name == "genconvit_vae":
+        names = {key: "convnext_" + key if key.startswith("backbone.") else key for key in state}
+        state = {names[key]: value for key, value in state.items()}
+    return state
+
+
+@pytest.fixture(params=["genconvit_ed", "genconvit_vae"])
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def trained(name):
+    return network(name, seed=1)
+
+
+@pytest.fixture
+def released_file(name, trained, tmp_path) -> Path:
+    path = tmp_path / f"{name}_inference.pth"
+    torch.save(released_state(name, trained), path)
+    return path
+
+
+@pytest.mark.parametrize("swin", ["removed", "as_released"])
+def test_released_file_gives_its_logits_and_one_line_of_log(name, swin, trained, released_file, caplog):
+    with caplog.at_level(logging.INFO, logger="deepfake_ms"):
+        model = network(name, swin, checkpoint=str(released_file))
+    assert torch.equal(model(images()), trained(images()))
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("deepfake_ms")]
+    assert line == f"{released_file}: dropped the dead branch, 3 keys with 10,442 numbers"
+
+
+def test_rows_of_the_last_layer_change_places(name, released_file):
+    model = network(name, checkpoint=str(released_file))
+    fake_first = torch.load(released_file, weights_only=True)["fc2.bias"]
+    assert model.fc2.bias[[FAKE, REAL]].tolist() == fake_first.tolist()
+
+
+def test_state_dict_inside_a_training_checkpoint_and_half_precision(name, trained, released_file):
+    state = released_state(name, trained)
+    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    torch.save({"epoch": 30, "state_dict": state, "min_loss": 0.1}, released_file)
+    model = network(name, checkpoint=str(released_file))
+    assert model.fc.weight.dtype == torch.float32
+    torch.testing.assert_close(model(images()), trained(images()), atol=1e-2, rtol=1e-2)
+
+
+def test_pretrained_backbones_are_not_downloaded_beside_a_checkpoint(name, released_file):
+    network(name, "as_released", pretrained=True, checkpoint=str(released_file))  # there is no network to download from
+
+
+def test_ensemble_takes_a_file_for_each_network(tmp_path):
+    files, networks = {}, {}
+    for short in ("ed", "vae"):
+        name = f"genconvit_{short}"
+        networks[short] = network(name, seed=1)
+        torch.save(released_state(name, networks[short]), tmp_path / f"{short}.pth")
+        files[short] = str(tmp_path / f"{short}.pth")
+    own = {"ed": {"channels": (8, 16, 32)}}
+    own["vae"] = {"channels": (8, 16, 32), "latent_features": 128, "variational": "as_released"}
+    ensemble = build_model("genconvit", **BACKBONE, **own, swin="removed", checkpoint=files).eval()
+    mean = sum(each(images()).softmax(dim=1) for each in networks.values()) / 2
+    torch.testing.assert_close(ensemble(images()).softmax(dim=1), mean)
+
+
+def test_scoring_a_run_no_longer_needs_the_released_file(tmp_path):
+    prepared = tiny_run.write_faces(tmp_path / "prepared")
+    asked = test_evaluation.config()
+    asked["model"] |= {"swin": "removed", "checkpoint": str(tmp_path / "deleted since.pth")}
+    run = tmp_path / "name" / "seed_0"
+    about = {"prepared": str(prepared), "manifest_sha256": sha256_of(prepared / MANIFEST_NAME), "synthetic": True}
+    claim_run_folder(run, asked, about | {"code": "trained by"})
+    write_split(run, read_manifest(prepared)["sample_id"], pd.Series(tiny_run.SIDES), pd.Series(range(25)).to_numpy())
+    with pytest.raises(UserError, match=r"deleted since\.pth is no file"):
+        build_detector(OmegaConf.create(asked))
+    asked["model"]["checkpoint"] = None
+    test_evaluation.hand_over(run, build_detector(OmegaConf.create(asked)))
+    scores, _ = test_evaluation.evaluate(run)
+    assert sum(scores["frames"].values()) == tiny_run.SIDES.count("test")
+
+
+# --- what is refused
+
+
+def test_readings_without_the_released_function_are_refused(name, released_file):
+    if name == "genconvit_ed":
+        other, remedy = {"swin": "live"}, "choose swin=removed or swin=as_released"
+    else:
+        other, remedy = {"variational": "as_described"}, "choose variational=as_released"
+    with pytest.raises(UserError, match=rf"checkpoint={released_file} was trained with.* means nothing.*{remedy}"):
+        network(name, checkpoint=str(released_file), **other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("fc.bias"), "it lacks fc.bias: "),
+        (
+            lambda state: [state.pop(key) for key in list(state) if "stages" in key],
+            "it lacks backbone.* and [0-9]+ more",
+        ),
+        (lambda state: state.update(head=torch.zeros(2)), "it has the unknown head: "),
+        (
+            lambda state: state.update({"fc2.bias": torch.zeros(3)}),
+            r"it has in another shape fc2.bias \(3,\) for \(2,\): ",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(name, trained, released_file, change, message):
+    state = released_state(name, trained)
+    change(state)
+    torch.save(state, released_file)
+    with pytest.raises(UserError, match=rf"^{released_file} does not fit GenConViT(ED|VAE): {message}"):
+        network(name, checkpoint=str(released_file))
+
+
+def test_the_other_networks_file_is_refused(name, released_file):
+    other = {"genconvit_ed": "genconvit_vae", "genconvit_vae": "genconvit_ed"}[name]
+    with pytest.raises(UserError, match=rf"{released_file} does not fit .*features\.1\..*each network its own"):
+        network(other, checkpoint=str(released_file))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is no file"),
+        (b"<html>404</html>", "cannot be read as a PyTorch checkpoint"),
+        (b"", "cannot be read as a PyTorch checkpoint"),
+        ([torch.zeros(1)], "holds no state dict"),
+        ({"epoch": 3}, "holds no state dict"),
+        ({"state_dict": [1, 2]}, "holds no state dict"),
+    ],
+)
+def test_files_that_are_no_checkpoint(tmp_path, content, message):
+    path = tmp_path / "weights.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=f"{path} {message}"):
+        network("genconvit_ed", checkpoint=str(path))
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def test_code_in_a_file_is_not_run(tmp_path, capsys):
+    torch.save({"fc.bias": Payload()}, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match=r"cannot be read.*UnpicklingError"):
+        network("genconvit_ed", checkpoint=str(tmp_path / "weights.pth"))
+    assert capsys.readouterr().out == ""
+
+
+# --- the full size
+
+
+def formula_weight(key: str, shape: list[int]) -> torch.Tensor:
+    """The weight that genconvit_ed_expected.json prescribes for `key`."""
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(key.encode())))
+    if weight.ndim >= 2:
+        return weight / math.sqrt(math.prod(shape[1:]))
+    if key.endswith("gamma"):
+        return 0.5 + 0.1 * weight
+    return 1 + 0.1 * weight if key.endswith("weight") else 0.1 * weight
+
+
+def test_a_file_with_all_released_keys_gives_the_authors_logits(shared, tmp_path, caplog):
+    shapes = json.loads((shared / "fixtures/genconvit_ed_released_keys.json").read_text())
+    expected = json.loads((shared / "fixtures/genconvit_ed_expected.json").read_text())
+    state = {
+        key: torch.zeros(shape, dtype=torch.int64) if key.endswith("_index") else formula_weight(key, shape)
+        for key, shape in shapes.items()
+    }
+    path = tmp_path / "genconvit_ed_inference.pth"
+    torch.save(state, path)
+    wave = torch.sin(torch.arange(2 * 3 * 224 * 224, dtype=torch.float64) * 0.0137)
+    fake_real = torch.tensor(expected["logits_fake_real"])
+    with caplog.at_level(logging.INFO, logger="deepfake_ms"):
+        model = build_model("genconvit_ed", swin="removed", pretrained=False, checkpoint=str(path)).eval()
+    assert f"{len(shapes) - 206} keys" in caplog.text
+    with torch.no_grad():
+        logits = model(wave.reshape(2, 3, 224, 224).float())
+    torch.testing.assert_close(logits[:, [FAKE, REAL]], fake_real, atol=expected["tolerance"], rtol=0)
