@@ -2,6 +2,7 @@
 
 import hydra
 import pytest
+from hydra.errors import HydraException
 
 from deepfake_ms.assembly import (
     build_curriculum,
@@ -16,8 +17,21 @@ from deepfake_ms.data.eye_masks import EyeMask
 from deepfake_ms.errors import UserError
 from deepfake_ms.run_folder import config_hash
 
-GROUPS = ("data", "split", "model", "augmentation", "loss", "curriculum", "recipe", "trainer", "logger", "experiment")
+GROUPS = (
+    "data",
+    "split",
+    "size",
+    "model",
+    "augmentation",
+    "loss",
+    "curriculum",
+    "recipe",
+    "trainer",
+    "logger",
+    "experiment",
+)
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
+FULL_SIZE_ONLY = ("table1_linear_probe", "table1_senet154")
 
 
 def compose(*overrides: str, name: str = "train"):
@@ -27,7 +41,8 @@ def compose(*overrides: str, name: str = "train"):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_makes_valid_settings(group, choice):
-    cfg = compose(f"{group}={choice}", "data.root=somewhere")
+    size = ("size=full",) if choice in FULL_SIZE_ONLY else ()
+    cfg = compose(f"{group}={choice}", "data.root=somewhere", *size)
     build_recipe(cfg)
     build_curriculum(cfg)
     build_split_policy(cfg)
@@ -99,6 +114,26 @@ def test_a_row_opens_with_its_command_and_the_published_numbers(row):
     assert published in opening
 
 
+def test_size_and_family_make_the_model_and_nothing_else():
+    for family in ("genconvit_ed", "recce"):
+        experiment = {"genconvit_ed": "table1_ours", "recce": "table1_recce"}[family]
+        for size, name in (("small", f"{family}_small"), ("full", family)):
+            by_size = compose(f"experiment={experiment}", f"size={size}")
+            assert by_size.model.name == name
+            other = {"small": "full", "full": "small"}[size]
+            by_name = compose(f"experiment={experiment}", f"model={name}", f"size={other}")
+            assert deciding_config(by_size, "abc") == deciding_config(by_name, "abc")
+            assert by_size.run_folder == by_name.run_folder
+            assert "size" not in by_size
+            assert "family" not in by_size
+
+
+@pytest.mark.parametrize("row", FULL_SIZE_ONLY)
+def test_a_row_without_a_small_variant_is_refused_in_small(row):
+    with pytest.raises(HydraException, match=f"Could not find 'model/{row.removeprefix('table1_')}_small'"):
+        compose(f"experiment={row}")
+
+
 def test_the_loss_weight_is_swept_around_the_papers():
     with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         cfg = hydra.compose("train", overrides=["experiment=loss_weight"], return_hydra_config=True)
@@ -129,7 +164,8 @@ def test_what_decides_about_numbers_is_hashed_and_nothing_else():
 def test_help_and_job_config(call, tmp_path):
     status, shown, _ = call("train", "--help")
     assert status == 0
-    assert "experiment: loss_weight, table2_base, table2_mep" in " ".join(shown.split())
+    assert "experiment: loss_weight, table1_bit, table1_caddm" in " ".join(shown.split())
+    assert "size: full, small" in " ".join(shown.split())
     status, shown, _ = call("train", "--cfg", "job", "loss=weighted", "augmentation=none", "model=genconvit_ed")
     assert status == 0
     assert "fake: 1.85" in shown

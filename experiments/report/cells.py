@@ -18,6 +18,8 @@ from deepfake_ms.stage_chain import CHAIN_NAME
 from experiments.report.paper_tables import PaperTable
 
 COMPLETE = "complete"
+SMALL = "_small"
+"""How the name of a model ends that is the small variant of another."""
 APART = "apart"
 """How the status of a finished cell begins that may not stand beside the others."""
 SCORED = Path("evaluation") / "test_handoff"
@@ -56,6 +58,11 @@ class Cell:
         return self.status == COMPLETE
 
     @property
+    def small(self) -> bool:
+        """Whether its model is a small variant."""
+        return self.record.get("config", {}).get("model", {}).get("name", "").endswith(SMALL)
+
+    @property
     def name(self) -> str:
         return f"{self.experiment}/seed_{self.seed}"
 
@@ -65,7 +72,9 @@ class Cell:
         return self.scores.get("validation_thresholds") or {}
 
 
-def collect(table: PaperTable, runs: Path, sweep: Path, seeds: Sequence[int] | None = None) -> list[Cell]:
+def collect(
+    table: PaperTable, runs: Path, sweep: Path, seeds: Sequence[int] | None = None, size: str | None = None
+) -> list[Cell]:
     """Every row with every seed, in the table's order. Nothing in a run's folder makes it fail.
 
     Args:
@@ -73,18 +82,22 @@ def collect(table: PaperTable, runs: Path, sweep: Path, seeds: Sequence[int] | N
             whose rows are different models.
         sweep: where ``hydra/launcher=isolated`` keeps a record of each job; need not exist.
         seeds: those that the table should have; by default those that any of its rows has.
+        size: only models of this size, ``small`` or ``full``; by default any. Rows without small variant have no
+            cells if it is ``small``.
 
     Raises:
         UserError: there is not one run of the table under `runs`, or a row is under several models.
     """
-    folders = {row.experiment: _row_folder(runs, row.experiment) for row in table.rows}
+    rows = [row for row in table.rows if not (row.full_size_only and size == "small")]
+    folders = {row.experiment: _row_folder(runs, row.experiment, size) for row in rows}
     found = {int(path.name[5:]) for folder in folders.values() if folder for path in folder.glob("seed_*[0-9]")}
     if not found:
+        folder = "runs/<data>" if table.has_several_models else "runs/<data>/<model>"
         raise UserError(
             f"{runs} holds no run of Table {table.number}: give the folder that `python -m deepfake_ms.train "
-            f"experiment={table.rows[0].experiment}` writes to, runs/<data>/<model>."
+            f"experiment={table.rows[0].experiment}` writes to, {folder}."
         )
-    jobs = _jobs(sweep, runs)
+    jobs = _jobs(sweep, runs, size)
     return [
         _read_cell(experiment, seed, folder and folder / f"seed_{seed}", jobs.get((experiment, seed)))
         for experiment, folder in folders.items()
@@ -92,10 +105,17 @@ def collect(table: PaperTable, runs: Path, sweep: Path, seeds: Sequence[int] | N
     ]
 
 
-def _row_folder(runs: Path, experiment: str) -> Path | None:
-    found = sorted(path for pattern in ("", "*/") for path in runs.glob(pattern + experiment) if path.is_dir())
+def _row_folder(runs: Path, experiment: str, size: str | None) -> Path | None:
+    found = sorted(
+        path
+        for pattern in ("", "*/")
+        for path in runs.glob(pattern + experiment)
+        if path.is_dir() and (size is None or path.parent.name.endswith(SMALL) == (size == "small"))
+    )
     if len(found) > 1:
-        raise UserError(f"{runs} holds {experiment} under several models: give --runs with one of them.")
+        raise UserError(
+            f"{runs} holds {experiment} under several models: give --size, or --runs with the folder of one of them."
+        )
     return found[0] if found else None
 
 
@@ -141,7 +161,7 @@ def _joined(status: str, job: str | None) -> str:
     return f"{status}; {job}" if job else status
 
 
-def _jobs(sweep: Path, runs: Path) -> dict[tuple[str, int], str]:
+def _jobs(sweep: Path, runs: Path, size: str | None) -> dict[tuple[str, int], str]:
     """(experiment, seed) → what the launcher says of a job of these runs that did not finish."""
     found = {}
     for path in sorted(sweep.glob(f"*/{JOB_NAME}")):
@@ -155,6 +175,8 @@ def _jobs(sweep: Path, runs: Path) -> dict[tuple[str, int], str]:
         places = {given[key] for key in ("data.name", "data", "model") if key in given}
         if "data.name" in given:
             places.discard(given.get("data"))
+        if size and given.get("size", size) != size:
+            continue
         if status is not Status.FINISHED and places <= set(runs.resolve().parts):
             found[cell] = _told(status, record)
     return found

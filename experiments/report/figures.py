@@ -35,7 +35,7 @@ class Picture:
 def effect_pictures(results: Results, threshold: str = HALF) -> list[Picture]:
     """Per metric: each comparison's mean difference with its interval, and each seed's difference as a dot."""
     metrics = HEADLINE if threshold == HALF else ("accuracy", "macro_f1", "balanced_accuracy")
-    pairs = [(each.row, each.other) for each in results.table.comparisons]
+    pairs = [(each.row, each.other) for each in results.comparisons]
     if results.table.control and threshold == CHOSEN:
         pairs.append((results.table.control, f"{results.table.control} at .5"))
     summaries = {level: results.lines("difference", level, threshold) for level in LEVELS}
@@ -191,9 +191,8 @@ def _picture(results: Results, caption: str, draw: Callable[[Figure], None], hei
     with mpl.rc_context({**STYLE, "svg.hashsalt": caption}):
         figure = Figure(figsize=(4.6, height), layout="constrained")
         draw(figure)
-        figure.suptitle(
-            f"{caption}\n{measured_label(results)}", fontsize=11, color="#a01818" if results.synthetic else "#222"
-        )
+        heading = f"{caption}\n{measured_label(results)}".replace("; ", ";\n")
+        figure.suptitle(heading, fontsize=11, color="#a01818" if results.synthetic else "#222")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()

@@ -9,13 +9,14 @@ from deepfake_ms.data.audit import notes
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.metrics import DECISION_METRICS, LEVELS, TITLES
 from experiments.report.cells import APART, Cell
-from experiments.report.paper_tables import PUBLISHED_METRICS, PUBLISHED_ON
+from experiments.report.paper_tables import F1_READINGS, PUBLISHED_METRICS, PUBLISHED_ON, PaperTable
 from experiments.report.results import CHOSEN, HALF, Results, mean_confusion
 
 PUBLISHED = f"published ({PUBLISHED_ON})"
 HEADLINE = (*PUBLISHED_METRICS, "balanced_accuracy")
 FURTHER = tuple(name for name in TITLES if name not in HEADLINE)
 NONE = "–"
+SMALL_VARIANTS = "small variants, from scratch"
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class Grid:
 
 
 def measured_label(results: Results) -> str:
-    """Heading of our numbers; it names the data and says if they are drawn."""
-    return f"measured ({results.data}{', SYNTHETIC' if results.synthetic else ''})"
+    """Heading of our numbers; it names the data and says if they are drawn, and if the models are small variants."""
+    drawn, small = ", SYNTHETIC" * results.synthetic, f"; {SMALL_VARIANTS}" * results.small
+    return f"measured ({results.data}{drawn}{small})"
 
 
 def _number(value: float, signed: bool = False) -> str:
@@ -99,6 +101,8 @@ def _state(results: Results, experiment: str) -> str:
     cells = [cell for cell in results.cells if cell.experiment == experiment]
     done = sum(cell.complete for cell in cells)
     missing = {cell.status for cell in cells if not cell.complete}
+    if not cells:
+        return "full size only"
     if not missing:
         return f"{done} of {len(cells)}"
     return f"{done} of {len(cells)}\n" + "\n".join(sorted(missing))
@@ -113,7 +117,8 @@ def row_grid(results: Results, level: str, threshold: str, metrics: Sequence[str
     lines = results.lines("row", level, threshold)
     columns = [Column("row"), Column("seeds")]
     if published:
-        columns += [Column(TITLES[name], PUBLISHED, "published") for name in PUBLISHED_METRICS]
+        titles = TITLES | ({"macro_f1": "F1"} if results.table.mixes_f1 else {})
+        columns += [Column(titles[name], PUBLISHED, "published") for name in PUBLISHED_METRICS]
     columns += [Column(TITLES[name], measured_label(results), "measured") for name in metrics]
     if threshold == CHOSEN:
         columns.append(Column("threshold", measured_label(results), "measured"))
@@ -124,13 +129,33 @@ def row_grid(results: Results, level: str, threshold: str, metrics: Sequence[str
         text = [row.title, _state(results, row.experiment)]
         if published:
             printed = results.published.get(row.experiment, {})
-            text += [printed.get(name, NONE) for name in PUBLISHED_METRICS]
+            text += [_printed(results.table, printed, name) for name in PUBLISHED_METRICS]
         text += [_estimate(_line(lines, row.experiment, name)) for name in metrics]
         if threshold == CHOSEN:
             chosen = [cell.thresholds.get(level) for cell in results.complete(row.experiment).values()]
             text.append(", ".join(NONE if value is None else _number(value) for value in chosen) or NONE)
         texts.append(tuple(text))
-    return Grid(caption, tuple(columns), tuple(texts))
+    notes = (mixed_f1_note(results.table),) if published and results.table.mixes_f1 else ()
+    return Grid(caption, tuple(columns), tuple(texts), notes)
+
+
+def _printed(table: PaperTable, printed: dict[str, str], metric: str) -> str:
+    """A published number; an F1 says which it is if the table mixes several."""
+    if metric != "macro_f1" or not table.mixes_f1 or not printed:
+        return printed.get(metric, NONE)
+    name = next(name for name in printed if name in F1_READINGS)
+    return f"{printed[name]}\n{F1_READINGS[name]}"
+
+
+def mixed_f1_note(table: PaperTable) -> str:
+    """A sentence on published F1 that are not the same metric in all rows: which row's fits which averaging."""
+    of = {name: [row.title for row in table.rows if row.published and row.f1 == name] for name in F1_READINGS}
+    named = "; ".join(f"{reading}: {', '.join(of[name])}" for name, reading in F1_READINGS.items() if of[name])
+    return (
+        "The published F1 are not one metric and cannot be ranked. Which F1 each can be follows from its accuracy and "
+        f"the size of the test classes (experiments/paper_audit): {named}. Measured F1 is always macro, and published "
+        "differences in F1 are given only between rows that are."
+    )
 
 
 def row_grids(results: Results) -> list[Grid]:
@@ -156,7 +181,7 @@ def effect_grid(results: Results, level: str, threshold: str) -> Grid:
         columns += [Column(TITLES[name], f"difference, {PUBLISHED}", "published") for name in PUBLISHED_METRICS]
     columns += [Column(TITLES[name], look, "measured") for name in metrics]
     texts = []
-    pairs = [(each.row, each.other, each.factor) for each in results.table.comparisons]
+    pairs = [(each.row, each.other, each.factor) for each in results.comparisons]
     control = results.table.control
     if control and threshold == CHOSEN:
         pairs.append((control, f"{control} at .5", "control for WL: the threshold alone"))
@@ -171,7 +196,8 @@ def effect_grid(results: Results, level: str, threshold: str) -> Grid:
         text += [_effect(_line(lines, row, name, other)) for name in metrics]
         texts.append(tuple(text))
     unit = f"Per {level}, threshold .5" if threshold == HALF else f"Per {level}, each run's validation threshold"
-    return Grid(f"{unit}: one factor at a time", tuple(columns), tuple(texts))
+    heading = results.table.differences
+    return Grid(f"{unit}: {heading[0].lower()}{heading[1:]}", tuple(columns), tuple(texts))
 
 
 def pair_title(results: Results, row: str, other: str) -> str:
@@ -192,6 +218,34 @@ def _effect(line: pd.Series | None) -> str:
 def _published_difference(results: Results, row: str, other: str, metric: str) -> str:
     values = [results.published.get(each, {}).get(metric) for each in (row, other)]
     return NONE if None in values else _number(float(values[0]) - float(values[1]), signed=True)
+
+
+def training_grid(results: Results) -> Grid:
+    """How each row with a finished run was trained."""
+    names = ("row", "model", "weights", "augmentation", "loss, weight on fake", "stages", "training", "checkpoint")
+    texts = []
+    for row in results.table.rows:
+        cells = list(results.complete(row.experiment).values())
+        if not cells:
+            continue
+        config = cells[0].record["config"]
+        model, recipe, loss = config["model"], config["recipe"], config["loss"]
+        optimizer, curriculum = recipe["optimizer"], config["curriculum"]
+        weight = loss.get("class_weights", {}).get("fake")
+        texts.append(
+            (
+                row.title,
+                model["name"],
+                "pretrained" if model.get("pretrained") else "from scratch",
+                config["augmentation"]["name"],
+                loss["name"] if weight is None else f"{loss['name']}, {weight:g}",
+                ", ".join(stage.get("faces", NONE) for stage in curriculum["stages"]),
+                f"{recipe['epochs']} epochs over all stages, batches of {recipe['batch_size']}, {optimizer['name']} at "
+                f"{optimizer['lr']:g}",
+                f"{curriculum['carry']}, by {recipe['monitor']}",
+            )
+        )
+    return Grid("How each row was trained", tuple(map(Column, names)), tuple(texts))
 
 
 def cell_grid(results: Results) -> Grid:

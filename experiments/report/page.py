@@ -17,12 +17,14 @@ from experiments.report.figures import (
     roc_pictures,
 )
 from experiments.report.grids import (
+    SMALL_VARIANTS,
     Grid,
     audit_grids,
     cell_grid,
     confusion_grids,
     effect_grid,
     row_grids,
+    training_grid,
     unfinished,
 )
 from experiments.report.paper_tables import PUBLISHED_ON
@@ -65,6 +67,7 @@ def write_report(results: Results, protocol: OneProtocol, output: Path, resample
     table = f"table{results.table.number}"
     paths = [output / f"results{mark}.csv", output / f"{table}{mark}.md", output / f"{table}{mark}.html"]
     title = f"Table {results.table.number}: {results.table.title} · {results.data}"
+    title += f" · {SMALL_VARIANTS}" * results.small
     title = f"{SYNTHETIC} · {title}" if results.synthetic else title
     sections = _sections(results, protocol, resamples)
     text = [f"# {title}", "", *([f"**{BANNER}**", ""] if results.synthetic else [])]
@@ -87,8 +90,8 @@ def _sections(results: Results, protocol: OneProtocol, resamples: int) -> list[S
         Section("rows", "Rows", sentences=_how_to_read(resamples), grids=tuple(row_grids(results))),
         Section(
             "effects",
-            "Effects, one factor at a time",
-            sentences=_how_to_read_effects(len(results.table.comparisons)),
+            results.table.differences,
+            sentences=_how_to_read_effects(len(results.comparisons)),
             grids=tuple(grid for grid in effects if grid.lines),
             pictures=tuple(effect_pictures(results) + effect_pictures(results, CHOSEN)),
         ),
@@ -101,7 +104,7 @@ def _sections(results: Results, protocol: OneProtocol, resamples: int) -> list[S
             "provenance",
             "Provenance",
             facts=tuple(_provenance(results, resamples)),
-            grids=(cell_grid(results),),
+            grids=tuple(grid for grid in (training_grid(results), cell_grid(results)) if grid.lines),
         ),
     ]
     return [each for each in sections if each.sentences or each.facts or each.grids or each.pictures]
@@ -121,6 +124,14 @@ def _status(results: Results, protocol: OneProtocol) -> tuple[str, ...]:
                 "The protocols differ: the paper split frames 6:2:2, so that a video stands on several sides; our "
                 f"split is {policy}."
             )
+    if results.small:
+        sentences.append(
+            f"The models are {SMALL_VARIANTS}: they show that the comparison runs, and tell nothing about the "
+            "full-size, pretrained detectors of their names."
+        )
+    known = {cell.experiment for cell in results.cells}
+    if without := [row.title for row in results.table.rows if row.experiment not in known]:
+        sentences.append(f"Without a small variant, and so not trained here: {', '.join(without)}.")
     if len(protocol.code_versions) > 1:
         sentences.append(f"On demand, runs of different code stand together: {', '.join(protocol.code_versions)}.")
     scored_before = [cell.name for cell in complete if not cell.thresholds]
@@ -138,7 +149,7 @@ def _how_to_read(resamples: int) -> tuple[str, ...]:
         f"interval of {resamples:,} bootstrap draws of whole test videos.",
         "The interval tells how the scores of these trained models vary with other test videos; how they vary with "
         "training again is the spread over seeds, not part of it.",
-        "The positive class is fake; F1 is macro. Test faces are never masked.",
+        "The positive class is fake; measured F1 is macro. Test faces are never masked.",
         "Tables without published columns leave out rows and comparisons that have no number yet.",
     )
 
@@ -159,7 +170,7 @@ def _provenance(results: Results, resamples: int) -> list[tuple[str, str]]:
         record = complete[0].record
         config = record["config"]
         side = complete[0].predictions
-        recipe, split = config["recipe"], config["split"]
+        split = config["split"]
         fractions = ":".join(f"{10 * value:g}" for value in split["fractions"])
         facts = [
             ("Data", f"{results.data}, fingerprint {config['data']['fingerprint']}{_drawn(results)}"),
@@ -170,13 +181,7 @@ def _provenance(results: Results, resamples: int) -> list[tuple[str, str]]:
                 "the same in every run",
             ),
             ("Split", f"{split['policy']} {fractions}, split seed {split['seed']}"),
-            (
-                "Training",
-                f"{recipe['epochs']} epochs over all stages, batches of {recipe['batch_size']}, "
-                f"{recipe['optimizer']['name']} at {recipe['optimizer']['lr']:g}, {config['precision']}; "
-                f"{config['curriculum']['carry']} checkpoint by {recipe['monitor']}, chosen on validation",
-            ),
-            ("Model", config["model"]["name"] + (", pretrained" if config["model"].get("pretrained") else "")),
+            ("Precision", config["precision"]),
             ("Seeds", ", ".join(map(str, sorted({cell.seed for cell in complete})))),
             ("Code of the runs", "; ".join(sorted({cell.record["code"] for cell in complete}))),
             ("Libraries of the runs", _versions(complete)),

@@ -8,16 +8,34 @@ from deepfake_ms.errors import UserError
 
 PUBLISHED_ON = "Celeb-DF v2"
 PUBLISHED_METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "auroc": "auc"}
-"""Our metric → its column in published.csv. That F1 is macro holds for the GenConViT rows, by the paper audit."""
+"""Our metric → its column in published.csv. Of which F1 a row's is, `Row.f1` says."""
+F1_READINGS = {
+    "macro_f1": "macro",
+    "f1_real": "of the real class",
+    "f1_weighted": "weighted",
+    "f1_open": "macro or of the real class",
+    "f1_impossible": "fits no averaging",
+}
+"""Name of a published F1 → which averaging its row's accuracy and F1 fit, by the paper audit."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row: our experiment, and the paper's name of it; None if the paper leaves it out."""
+    """A row of a table.
+
+    Attributes:
+        experiment: ours.
+        title: of the row, for the reader.
+        published: the paper's name of it; None if the paper leaves it out.
+        f1: what the published F1 is, a key of `F1_READINGS`.
+        full_size_only: whether its model has no small variant.
+    """
 
     experiment: str
     title: str
     published: str | None = None
+    f1: str = "macro_f1"
+    full_size_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,7 +56,8 @@ class PaperTable:
         title: what it compares.
         rows: in reading order.
         varied: configuration keys in which rows may differ; with dots, as in Hydra. All others must be equal.
-        comparisons: one factor at a time.
+        comparisons: of two rows each.
+        differences: heading of the comparisons.
         control: experiment whose gain from the validation-chosen threshold is shown; None for none.
 
     Raises:
@@ -51,12 +70,23 @@ class PaperTable:
     varied: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
     control: str | None = None
+    differences: str = "Effects, one factor at a time"
 
     def __post_init__(self) -> None:
         known = {row.experiment for row in self.rows}
         named = {name for each in self.comparisons for name in (each.row, each.other)} | {self.control} - {None}
         if unknown := sorted(named - known):
             raise UserError(f"Table {self.number} compares {unknown[0]}, which is none of its rows: add the row.")
+
+    @property
+    def has_several_models(self) -> bool:
+        """Whether its runs are in folders of several models, ``<runs_root>/<data>/<model>``."""
+        return "model" in self.varied
+
+    @property
+    def mixes_f1(self) -> bool:
+        """Whether the published F1 of its rows are not all the same metric."""
+        return len({row.f1 for row in self.rows if row.published}) > 1
 
     def title_of(self, experiment: str) -> str:
         """The row's title."""
@@ -65,6 +95,8 @@ class PaperTable:
 
 def published_numbers(table: PaperTable, published: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Experiment → metric → value as printed; rows that the paper leaves out are not in it.
+
+    F1 goes by the row's name of it (`F1_READINGS`): it is ``macro_f1``, and comparable with ours, only where it can be.
 
     Args:
         published: experiments/published.csv, all strings.
@@ -80,7 +112,8 @@ def published_numbers(table: PaperTable, published: pd.DataFrame) -> dict[str, d
         if row.published not in printed.index:
             raise UserError(f"published.csv has no row '{row.published}' of Table {table.number}: correct its name.")
         values = printed.loc[row.published]
-        found[row.experiment] = {metric: values[column] for metric, column in PUBLISHED_METRICS.items()}
+        names = {"macro_f1": row.f1}
+        found[row.experiment] = {names.get(name, name): values[column] for name, column in PUBLISHED_METRICS.items()}
     return found
 
 
@@ -131,4 +164,42 @@ TABLE_2 = PaperTable(
     ),
     control="table2_base",
 )
-TABLES = {table.number: table for table in (TABLE_2,)}
+
+
+def _detector(name: str, title: str, f1: str = "macro_f1") -> Row:
+    return Row(f"table1_{name}", title, title, f1)
+
+
+_PAPERS_DETECTORS = (
+    _detector("resnet50", "ResNet-50", "f1_real"),
+    _detector("senet", "SENet", "f1_open"),
+    _detector("efficientnet_b7", "EfficientNet-b7", "f1_real"),
+    _detector("bit", "BiT", "f1_real"),
+    _detector("vit", "ViT", "f1_open"),
+    _detector("recce", "RECCE", "f1_weighted"),
+    _detector("caddm", "CADDM", "f1_impossible"),
+)
+_FURTHER_DETECTORS = (
+    Row("table1_genconvit_vae", "GenConViT-VAE"),
+    Row("table1_genconvit_ensemble", "GenConViT, both networks"),
+    Row("table1_linear_probe", "Linear probe", full_size_only=True),
+    Row("table1_senet154", "SENet-154", full_size_only=True),
+)
+_GENCONVIT, _OURS = _detector("genconvit", "GenConViT"), _detector("ours", "ours")
+
+TABLE_1 = PaperTable(
+    number="1",
+    title="Detectors compared",
+    rows=(*_PAPERS_DETECTORS, _GENCONVIT, _OURS, *_FURTHER_DETECTORS),
+    varied=("model", "recipe", "augmentation", "loss", "curriculum.name", "curriculum.stages"),
+    comparisons=(
+        Comparison(_OURS.experiment, _GENCONVIT.experiment, "the same network, with WL, RF and MEP"),
+        *(Comparison(_OURS.experiment, row.experiment, "the paper's claim") for row in _PAPERS_DETECTORS),
+        *(
+            Comparison(row.experiment, _GENCONVIT.experiment, "another detector")
+            for row in (*_PAPERS_DETECTORS, *_FURTHER_DETECTORS)
+        ),
+    ),
+    differences="Differences between detectors",
+)
+TABLES = {table.number: table for table in (TABLE_1, TABLE_2)}

@@ -15,6 +15,7 @@ TITLES = {
     "data": "data fingerprint",
     "manifest": "prepared faces",
     "synthetic": "synthetic or real data",
+    "small": "small or full size",
     "test faces": "test faces",
     "code": "code",
 }
@@ -91,6 +92,7 @@ def _protocol(table: PaperTable, cell: Cell, any_code: bool) -> dict[str, object
     about = {
         "manifest": cell.record["manifest_sha256"],
         "synthetic": cell.synthetic,
+        "small": cell.small,
         "test faces": hashlib.sha256(pd.util.hash_pandas_object(faces, index=False).to_numpy().tobytes()).hexdigest(),
     }
     return fixed | about | ({} if any_code else {CODE: cell.record["code_sha256"]})

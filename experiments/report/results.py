@@ -12,7 +12,7 @@ from deepfake_ms.labels import FAKE, REAL
 from deepfake_ms.metrics import DECISION_METRICS, LEVELS, TITLES, at_level, score_table
 from deepfake_ms.statistics import bootstrap_intervals, paired_difference
 from experiments.report.cells import Cell
-from experiments.report.paper_tables import PUBLISHED_ON, PaperTable
+from experiments.report.paper_tables import PUBLISHED_ON, Comparison, PaperTable
 
 HALF, CHOSEN = ".5", "validation"
 """Thresholds: .5, and the one that each run's validation side chooses."""
@@ -64,10 +64,21 @@ class Results:
         return any(cell.synthetic for cell in self.cells)
 
     @property
+    def small(self) -> bool:
+        """Whether any run, in the table or apart, is about a small variant of a model."""
+        return any(cell.small for cell in self.cells)
+
+    @property
     def data(self) -> str:
         """Name of the data that the complete cells, or else any, are about."""
         known = sorted((cell for cell in self.cells if cell.record), key=lambda cell: not cell.complete)
         return known[0].record["config"]["data"]["name"] if known else "unknown data"
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Those of rows that have cells: with small variants, rows of full size only have none."""
+        known = {cell.experiment for cell in self.cells}
+        return [each for each in self.table.comparisons if {each.row, each.other} <= known]
 
     def complete(self, experiment: str) -> dict[int, Cell]:
         """Seed → finished cell."""
@@ -95,7 +106,7 @@ def compute(table: PaperTable, cells: Sequence[Cell], published: dict[str, dict[
         lines += [{**about, "metric": metric, "mean": float(text)} for metric, text in values.items()]
     for row in table.rows:
         lines += _of_row(results.complete(row.experiment), row.experiment, resamples)
-    for each in table.comparisons:
+    for each in results.comparisons:
         lines += _of_pair(results, each.row, each.other, resamples)
     if table.control:
         lines += _of_control(results.complete(table.control), table.control, resamples)

@@ -7,6 +7,7 @@ Further arguments are the overrides of `python -m deepfake_ms.train`, the same f
 
 import argparse
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,14 +76,15 @@ def plan_cells(experiments: Sequence[str], seeds: Sequence[int], overrides: Sequ
     return cells
 
 
-def find_experiments(pattern: str) -> list[str]:
-    """The names in ``conf/experiment`` that match a shell pattern, sorted.
+def find_experiments(pattern: str, exclude: Sequence[str] = ()) -> list[str]:
+    """The names in ``conf/experiment`` that match a shell pattern and none of those to `exclude`, sorted.
 
     Raises:
         UserError: there are none.
     """
     names = sorted(path.stem for path in (CONFIG_FOLDER / "experiment").glob("*.yaml"))
-    if found := [name for name in names if fnmatch(name, pattern)]:
+    left = [name for name in names if not any(fnmatch(name, each) for each in exclude)]
+    if found := [name for name in left if fnmatch(name, pattern)]:
         return found
     raise UserError(f"No experiment is called {pattern}: choose among {', '.join(names)}.")
 
@@ -98,20 +100,32 @@ def count_stages(cells: Sequence[Cell]) -> tuple[int, int]:
 
 
 def estimate_seconds(cells: Sequence[Cell], n_jobs: int) -> float | None:
-    """Wall time of what is left, from the seconds per epoch of the finished jobs; None before the first one is."""
-    paces = [cell.seconds / sum(cell.epochs) for cell in cells if cell.seconds]
+    """Wall time of what is left, from the seconds per epoch of the finished jobs; None before the first one is.
+
+    An experiment's own pace counts for it, since models differ; one without a finished job takes the median of all.
+    """
+    paces: dict[str, list[float]] = {}
+    for cell in cells:
+        if cell.seconds:
+            paces.setdefault(cell.experiment, []).append(cell.seconds / sum(cell.epochs))
     if not paces:
         return None
+    usual = median(pace for each in paces.values() for pace in each)
     known = {name for cell in cells for name in cell.stages[: cell.finished]}
-    epochs_of = {name: epochs for cell in cells for name, epochs in zip(cell.stages, cell.epochs, strict=True)}
+    seconds_of = {
+        name: epochs * median(paces.get(cell.experiment, [usual]))
+        for cell in cells
+        for name, epochs in zip(cell.stages, cell.epochs, strict=True)
+    }
     left = {name for cell in cells for name in cell.unfinished} - known
-    return median(paces) * sum(epochs_of[name] for name in left) / n_jobs
+    return sum(seconds_of[name] for name in left) / n_jobs
 
 
 def print_plan(cells: Sequence[Cell], n_jobs: int, console: Console) -> None:
     """Print rows by seeds with the number of finished stages, then what the sweep shares and how long it may take."""
     seeds = sorted({cell.seed for cell in cells})
-    table = Table("experiment", title=f"Stages finished · {cells[0].run.parents[1]}", title_justify="left")
+    folder = os.path.commonpath([cell.run.parents[1] for cell in cells])
+    table = Table("experiment", title=f"Stages finished · {folder}", title_justify="left")
     for seed in seeds:
         table.add_column(f"seed {seed}", justify="right")
     for experiment in dict.fromkeys(cell.experiment for cell in cells):
@@ -167,13 +181,15 @@ def _fingerprint(cfg: DictConfig) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", default="table2_*", help="shell pattern (default: %(default)s)")
+    parser.add_argument("--exclude", default="", help="of these, separated by commas; shell patterns")
     parser.add_argument("--seeds", default="0,1,2", help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", help="for every run, as for python -m deepfake_ms.train")
     options = parser.parse_args()
     try:
         seeds = [int(seed) for seed in options.seeds.split(",")]
-        cells = plan_cells(find_experiments(options.experiments), seeds, options.overrides)
+        experiments = find_experiments(options.experiments, options.exclude.split(","))
+        cells = plan_cells(experiments, seeds, options.overrides)
     except UserError as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}", highlight=False)
         raise SystemExit(2) from None

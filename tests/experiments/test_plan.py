@@ -76,6 +76,16 @@ def test_finished_stages_are_counted_and_pace_the_rest(here):
     assert "About 1 minutes with 2 at once" in printed(cells)
 
 
+def test_each_experiment_keeps_its_own_pace(here):
+    rows = ["table1_resnet50", "table1_recce", "table1_senet"]
+    for cell, seconds in zip(plan.plan_cells(rows[:2], [0], []), (24.0, 72.0), strict=True):
+        finish(cell, 1)
+        record(cell, seconds)
+    cells = plan.plan_cells(rows, [0, 1], [])
+    assert plan.estimate_seconds(cells, 1) == pytest.approx(24 + 72 + 2 * 48)  # senet: the median of all
+    assert "Stages finished · runs/miniature " in printed(cells)
+
+
 def test_equal_stages_are_trained_once(here):
     cells = plan.plan_cells(["table2_base", "loss_weight", "table2_mep"], [0], ["loss.class_weights.fake=1.0"])
     assert cells[0].stages == cells[1].stages
@@ -94,6 +104,8 @@ def test_a_folder_with_another_configuration_is_an_obstacle(here):
 
 def test_experiments_by_pattern():
     assert len(plan.find_experiments("table2_*")) == 14
+    both, left_out = plan.find_experiments("table1_*"), ["table1_senet154", "*probe"]
+    assert set(both) - set(plan.find_experiments("table1_*", left_out)) == {"table1_senet154", "table1_linear_probe"}
     with pytest.raises(UserError, match="No experiment is called table9"):
         plan.find_experiments("table9")
 
