@@ -1,6 +1,6 @@
 """Builds the W&B report of a table's runs: rows side by side, then each row's learning curves with its stages.
 
-    python experiments/wandb/dashboard.py --entity ME --runs runs/miniature_graded/genconvit_ed_small
+    python experiments/wandb/dashboard.py --entity ME --runs runs/miniature_shortcut/genconvit_ed_small
 
 The runs' folders say which rows there are and whether their faces are drawn; the numbers are W&B's, so the runs must be
 there (`wandb sync`). Needs the package wandb-workspaces and a login. Every call makes a new report.
