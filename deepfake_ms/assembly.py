@@ -21,9 +21,14 @@ DECIDING_KEYS = ("split", "model", "recipe", "augmentation", "loss", "curriculum
 
 
 def deciding_config(cfg: DictConfig, fingerprint: str) -> dict:
-    """The part of `cfg` that decides about the numbers, in plain containers; paths and hardware are not in it."""
+    """The part of `cfg` that decides about the numbers, in plain containers; paths and hardware are not in it.
+
+    Micro-batches are, as part of the recipe, since BatchNorm and weighted means see less of a batch at a time.
+    """
     chosen = OmegaConf.masked_copy(cfg, list(DECIDING_KEYS))
     config = OmegaConf.to_container(chosen, resolve=True, throw_on_missing=True)
+    if cfg.trainer.micro_batches > 1:  # runs from before there was the switch keep their record
+        config["recipe"]["micro_batches"] = cfg.trainer.micro_batches
     return {**config, "data": {"name": cfg.data.name, "fingerprint": fingerprint}, "precision": cfg.trainer.precision}
 
 
@@ -97,10 +102,14 @@ def build_data(
     """The faces of one stage, in the size and colours that `model` expects.
 
     Raises:
-        UserError: the batch does not divide over the processes.
+        UserError: the batch does not divide over the processes, and there into the micro-batches.
     """
-    if config.recipe.batch_size % processes:
-        raise UserError(f"recipe.batch_size={config.recipe.batch_size} does not divide over {processes} processes.")
+    parts = config.recipe.get("micro_batches", 1)
+    if config.recipe.batch_size % (processes * parts):
+        inside = f" with {parts} micro-batches each (trainer.micro_batches)" if parts > 1 else ""
+        raise UserError(
+            f"recipe.batch_size={config.recipe.batch_size} does not divide over {processes} processes{inside}."
+        )
     return FaceDataModule(
         prepared,
         sides,

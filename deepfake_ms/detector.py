@@ -27,7 +27,12 @@ class Detector(L.LightningModule):
         optimizer: `name` (SGD, Adam, AdamW) and its arguments.
         schedule: `{"name": "StepLR", "step_size": epochs, "gamma": factor}` counted in epochs, or
             `{"name": "OneCycleLR", ...}` over the steps of the stage. Both start afresh with each stage.
+
+    Attributes:
+        micro_batches: in how many parts `training_step` takes a batch.
     """
+
+    micro_batches = 1
 
     def __init__(self, model: dict, class_weights: dict, optimizer: dict, schedule: dict):
         super().__init__()
@@ -44,12 +49,40 @@ class Detector(L.LightningModule):
         return self.model(image)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
-        terms = self.model.loss_terms(batch, self.loss)
-        loss = torch.stack(list(terms.values())).sum()
-        shown = {"loss": loss} if len(terms) == 1 else {"loss": loss, **terms}
+        """The loss of `batch`, for Lightning's backward pass and optimizer step.
+
+        With `micro_batches` the batch is taken in parts of (nearly) equal size. The backward pass of all but the last
+        is done here, and gradients add up, each part weighted by its size. All of it is one step to Lightning:
+        counters, schedules and checkpoints know nothing of the parts, nor can a checkpoint come between two of them.
+
+        The gradient is that of the whole batch, but for two things: BatchNorm takes the statistics of one part at a
+        time, and means over something else than faces (over a class-weighted batch's weights, over matched anchors)
+        are taken within each part. Noise and dropout are drawn part by part.
+        """
+        parts = split_batch(batch, self.micro_batches)
+        if self.micro_batches > 1:
+            self.optimizers().zero_grad()
+        shown: dict[str, Tensor] = {}
+        for number, part in enumerate(parts, start=1):
+            terms = self.model.loss_terms(part, self.loss)
+            loss = torch.stack(list(terms.values())).sum()
+            values = {"loss": loss} if len(terms) == 1 else {"loss": loss, **terms}
+            share = len(part["label"]) / len(batch["label"])
+            for name, value in values.items():
+                shown[name] = shown.get(name, 0) + value.detach() * share
+            if len(parts) > 1:
+                loss = loss * share
+            if number < len(parts):
+                with torch.autocast(self.device.type, enabled=False):  # as Lightning's own, outside the forward pass
+                    self.trainer.strategy.backward(loss, None)
         by_name = {f"train/{name}": value for name, value in shown.items()}
         self.log_dict(by_name, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch["label"]))
         return loss
+
+    def optimizer_zero_grad(self, epoch: int, batch_index: int, optimizer: torch.optim.Optimizer) -> None:
+        """Lightning calls this between `training_step` and the backward pass."""
+        if self.micro_batches == 1:
+            optimizer.zero_grad()
 
     def on_train_epoch_end(self) -> None:
         loss = self.trainer.callback_metrics["train/loss"]
@@ -108,3 +141,12 @@ class Detector(L.LightningModule):
             one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=steps, **arguments)
             return {"scheduler": one_cycle, "interval": "step"}
         raise UserError(f"recipe.schedule.name={name} is unknown; choose StepLR or OneCycleLR.")
+
+
+def split_batch(batch: dict[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
+    """`batch` along its first dimension, in `parts` parts, or in single faces if there are fewer."""
+    parts = min(parts, len(batch["label"]))
+    if parts == 1:
+        return [batch]
+    pieces = {name: values.tensor_split(parts) for name, values in batch.items()}
+    return [{name: of_name[number] for name, of_name in pieces.items()} for number in range(parts)]
