@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from deepfake_ms.errors import UserError
+
 Classification = Callable[[Tensor, Tensor], Tensor]
 """The run's classification loss: logits ``[B, 2]`` and labels int ``[B]`` (0 real, 1 fake) to a scalar."""
 
@@ -33,3 +35,11 @@ class DetectionModel(nn.Module):
             Scalars by name; by default the classification loss alone.
         """
         return {"classification": classification(self(batch["image"]), batch["label"])}
+
+    def check_size(self, image: Tensor) -> None:
+        """Raise a UserError unless `image` is ``[B, 3, input_size, input_size]``."""
+        if image.shape[2:] != (self.input_size, self.input_size):
+            raise UserError(
+                f"The images are {image.shape[3]}x{image.shape[2]} pixels, the model takes {self.input_size}x"
+                f"{self.input_size}: resize them or build the model with another input_size."
+            )

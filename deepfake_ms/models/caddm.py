@@ -93,11 +93,7 @@ class CADDM(DetectionModel):
         Raises:
             UserError: the images have another size.
         """
-        if image.shape[2:] != (self.input_size, self.input_size):
-            raise UserError(
-                f"The images are {image.shape[3]}x{image.shape[2]} pixels, the model takes {self.input_size}x"
-                f"{self.input_size}: resize them or build the model with another input_size."
-            )
+        self.check_size(image)
         features = self.backbone.forward_features(image)
         location, confidence, summary = self.artifact_detection(features)
         return self.fc(self.dropout(features.mean(dim=(2, 3))) + summary), location, confidence

@@ -112,14 +112,6 @@ class GenConViTNetwork(DetectionModel):
         output = self.backbone(image)
         return self.embedder(output) if self.swin == "live" else output
 
-    def check_size(self, image: Tensor) -> None:
-        """Raise a UserError unless `image` is ``[B, 3, input_size, input_size]``."""
-        if image.shape[2:] != (self.input_size, self.input_size):
-            raise UserError(
-                f"The images are {image.shape[3]}x{image.shape[2]} pixels, the model takes {self.input_size}x"
-                f"{self.input_size}: resize them or build the model with another input_size."
-            )
-
     def in_unit_range(self, image: Tensor) -> Tensor:
         """Normalised images in the colours 0..1 that a reconstruction is compared with.
 

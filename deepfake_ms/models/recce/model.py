@@ -122,11 +122,7 @@ class RECCE(DetectionModel):
         Raises:
             UserError: the images have another size.
         """
-        if image.shape[2:] != (self.input_size, self.input_size):
-            raise UserError(
-                f"The images are {image.shape[3]}x{image.shape[2]} pixels, the model takes {self.input_size}x"
-                f"{self.input_size}: resize them or build the model with another input_size."
-            )
+        self.check_size(image)
         encoder = self.encoder
         noisy = with_white_noise(image, self.noise_std) if self.training else image
         shared = encoder.blocks(encoder.stem(noisy), 1, 4)
