@@ -69,7 +69,7 @@ def adopt_stages(run: Path, runs_root: Path, names: list[str]) -> dict[str, str]
     """
     adopted = {}
     for name in names[len(read_chain(run)) :]:
-        found = _find_stage(runs_root, name)
+        found = find_stage(runs_root, name)
         if found is None:
             break
         other, handoff = found
@@ -90,7 +90,8 @@ def _without_name(settings: dict) -> dict:
     return {key: value for key, value in settings.items() if key != "name"}
 
 
-def _find_stage(runs_root: Path, name: str) -> tuple[Path, Handoff] | None:
+def find_stage(runs_root: Path, name: str) -> tuple[Path, Handoff] | None:
+    """The run that has finished the stage of this name, unchanged since, and its handoff; None if there is none."""
     note = runs_root / FOLDER / f"{name}.json"
     if not note.is_file():
         return None

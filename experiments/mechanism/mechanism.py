@@ -146,8 +146,8 @@ def main(arguments: list[str] | None = None) -> None:
     first = next(cell for cell in settled.cells if cell.complete)
     data, codes = first.record["config"]["data"], ", ".join(settled.code_versions)
     protocol = (
-        f"{data['name']} {data['fingerprint']}; {first.scores['protocol']}; mean ± standard deviation over seeds, "
-        f"95 % interval over test videos; code: {codes}"
+        f"{data['name']} {data['fingerprint']}, test side of split {first.record['config']['split']['policy']}; mean ± "
+        f"standard deviation over {found['seeds'].max()} seeds [95 % interval over test videos]; code: {codes}"
     )
     markdown = write_markdown(found, protocol)
     table = found.assign(data=data["name"], fingerprint=data["fingerprint"], synthetic=True, code=codes)

@@ -27,7 +27,7 @@ from deepfake_ms.launcher.jobs import Job, Status, folder_name, read_record
 from deepfake_ms.preprocessing.prepared import read_prepared
 from deepfake_ms.provenance import code_digest
 from deepfake_ms.run_folder import RECORD_NAME, config_hash, read_run
-from deepfake_ms.shared_stages import name_stages
+from deepfake_ms.shared_stages import find_stage, name_stages
 from deepfake_ms.stage_chain import read_chain
 
 PROGRAM = "train train"
@@ -46,6 +46,8 @@ class Cell:
     """Of each stage."""
     finished: int
     """Stages that the run's own folder has."""
+    elsewhere: frozenset[str]
+    """Of the stages, those that are published as finished, by whatever run."""
     obstacle: str | None
     """Why it cannot be trained; None if it can."""
     seconds: float | None
@@ -92,9 +94,9 @@ def find_experiments(pattern: str, exclude: Sequence[str] = ()) -> list[str]:
 def count_stages(cells: Sequence[Cell]) -> tuple[int, int]:
     """How many stages the cells still lack, and how many of them have to be trained: equal ones once, known ones never.
 
-    What another cell has finished counts as known; where the others train it first, it is taken over from them.
+    What another run has finished counts as known; where the others train it first, it is taken over from them.
     """
-    known = {name for cell in cells for name in cell.stages[: cell.finished]}
+    known = _known_stages(cells)
     lacking = [name for cell in cells for name in cell.unfinished]
     return len(lacking), len(set(lacking) - known)
 
@@ -149,6 +151,10 @@ def print_plan(cells: Sequence[Cell], n_jobs: int, console: Console) -> None:
         console.print(f"About {minutes} minutes with {n_jobs} at once, at the pace of the finished runs.")
 
 
+def _known_stages(cells: Sequence[Cell]) -> set[str]:
+    return {name for cell in cells for name in {*cell.stages[: cell.finished], *cell.elsewhere}}
+
+
 def _cell(cfg: DictConfig, experiment: str, seed: int, overrides: list[str], fingerprint: str) -> Cell:
     config = deciding_config(cfg, fingerprint)
     curriculum = build_curriculum(cfg)
@@ -158,13 +164,15 @@ def _cell(cfg: DictConfig, experiment: str, seed: int, overrides: list[str], fin
         obstacle = "their folders hold runs with another configuration; delete them, or give these a name of their own"
     job = Job(PROGRAM, tuple(overrides), (), Path(cfg.runs_root) / "multirun" / folder_name(PROGRAM, overrides))
     record = read_record(job)
+    stages = tuple(name_stages(config, curriculum, code_digest()))
     return Cell(
         experiment=experiment,
         seed=seed,
         run=run,
-        stages=tuple(name_stages(config, curriculum, code_digest())),
+        stages=stages,
         epochs=tuple(stage.epochs for stage in curriculum.stages),
         finished=0 if obstacle else len(read_chain(run)),
+        elsewhere=frozenset(name for name in stages if find_stage(Path(cfg.runs_root), name)),
         obstacle=obstacle,
         seconds=record.seconds if record and record.status == Status.FINISHED else None,
     )

@@ -16,8 +16,10 @@ import plan
 from deepfake_ms.assembly import deciding_config
 from deepfake_ms.cli import CONFIG_FOLDER
 from deepfake_ms.errors import UserError
+from deepfake_ms.files import sha256_of
 from deepfake_ms.launcher.jobs import JobRecord, Status, folder_name
 from deepfake_ms.run_folder import config_hash
+from deepfake_ms.shared_stages import publish_stages
 
 
 @pytest.fixture
@@ -92,6 +94,23 @@ def test_equal_stages_are_trained_once(here):
     assert plan.count_stages(cells) == (5, 4)
     assert "1 are shared with other runs" in printed(cells)
     assert plan.count_stages([replace(cells[0], finished=1), *cells[1:]]) == (4, 3)
+
+
+def test_stages_of_runs_outside_the_sweep_are_known(here):
+    (before,) = plan.plan_cells(["table2_base"], [0], [])
+    finish(before, 1)
+    folder = before.run / "1"
+    folder.mkdir()
+    for name in ("best.ckpt", "last.ckpt"):
+        (folder / name).write_bytes(b"weights")
+    (before.run / "metrics.csv").write_text("stage\n")
+    chain = json.loads((before.run / "chain.json").read_text())
+    chain["stages"][0]["sha256"] = sha256_of(folder / "best.ckpt")
+    (before.run / "chain.json").write_text(json.dumps(chain))
+    publish_stages(before.run, Path("runs"), list(before.stages))
+    cells = plan.plan_cells(["table1_genconvit", "table1_resnet50"], [0], [])
+    assert plan.count_stages(cells) == (2, 1)
+    assert "1 are shared with other runs" in printed(cells)
 
 
 def test_a_folder_with_another_configuration_is_an_obstacle(here):
