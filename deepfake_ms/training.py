@@ -47,9 +47,9 @@ class TrainerSettings:
     deterministic: bool
     save_every_n_steps: int
     timeout_s: int
-    compile: bool = False
-    channels_last: bool = False
-    micro_batches: int = 1
+    compile: bool
+    channels_last: bool
+    micro_batches: int
 
     def __post_init__(self):
         if self.strategy not in ("auto", "ddp", "ddp_spawn"):

@@ -60,6 +60,9 @@ CPU = TrainerSettings(
     deterministic=True,
     save_every_n_steps=2,
     timeout_s=60,
+    compile=False,
+    channels_last=False,
+    micro_batches=1,
 )
 
 

@@ -1,6 +1,6 @@
 """Do detectors look at the eyes only? AUROC on drawn fakes with and without the eye artefact, for each row of Table 2.
 
-    python experiments/mechanism/mechanism.py --runs runs/miniature_shortcut/genconvit_ed_small \\
+    python -m experiments.mechanism.mechanism --runs runs/miniature_shortcut/genconvit_ed_small \\
         --corpus corpora/miniature_shortcut
 
 Run it from the repository's root after `make reproduce-table2`. It writes mechanism_SYNTHETIC.csv and
@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically

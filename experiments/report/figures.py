@@ -99,7 +99,7 @@ def roc_pictures(results: Results) -> list[Picture]:
 
 
 def calibration_pictures(results: Results) -> list[Picture]:
-    """Per row: the share of fakes against the mean P(fake), over equal bins of P(fake); per frame."""
+    """Per row: the share of fakes against the mean P(fake), over equal bins of P(fake), a curve per level and seed."""
 
     def draw(figure: Figure, cells: Sequence[Cell]) -> None:
         axes = figure.add_subplot()
