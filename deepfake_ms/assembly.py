@@ -13,6 +13,7 @@ from deepfake_ms.data.splits import SplitPolicy
 from deepfake_ms.datasets import find_corpus
 from deepfake_ms.detector import Detector
 from deepfake_ms.errors import UserError
+from deepfake_ms.files import sha256_of
 from deepfake_ms.preprocessing.prepared import describe_listing, find_prepared, read_prepared
 from deepfake_ms.preprocessing.recipe import PrepareRecipe
 from deepfake_ms.training import TrainerSettings
@@ -23,13 +24,30 @@ DECIDING_KEYS = ("split", "model", "recipe", "augmentation", "loss", "curriculum
 def deciding_config(cfg: DictConfig, fingerprint: str) -> dict:
     """The part of `cfg` that decides about the numbers, in plain containers; paths and hardware are not in it.
 
-    Micro-batches are, as part of the recipe, since BatchNorm and weighted means see less of a batch at a time.
+    Micro-batches are, as part of the recipe, since BatchNorm and weighted means see less of a batch at a time. So is
+    the content of the files that `model.checkpoint` names, for a path may come to hold other weights.
+
+    Raises:
+        UserError: `model.checkpoint` names no file.
     """
     chosen = OmegaConf.masked_copy(cfg, list(DECIDING_KEYS))
     config = OmegaConf.to_container(chosen, resolve=True, throw_on_missing=True)
     if cfg.trainer.micro_batches > 1:  # runs from before there was the switch keep their record
         config["recipe"]["micro_batches"] = cfg.trainer.micro_batches
+    if weights := _digest_checkpoints(config["model"].get("checkpoint")):
+        config["starting_weights"] = weights
     return {**config, "data": {"name": cfg.data.name, "fingerprint": fingerprint}, "precision": cfg.trainer.precision}
+
+
+def _digest_checkpoints(checkpoint: str | dict[str, str | None] | None) -> dict[str, str]:
+    """Path → sha256 of the file or files that a model starts from."""
+    paths = checkpoint.values() if isinstance(checkpoint, dict) else [checkpoint]
+    digests = {}
+    for path in filter(None, paths):
+        if not Path(path).is_file():
+            raise UserError(f"model.checkpoint={path} is no file: download it, or set model.checkpoint=null.")
+        digests[path] = sha256_of(Path(path))
+    return digests
 
 
 def build_recipe(cfg: DictConfig) -> PrepareRecipe:

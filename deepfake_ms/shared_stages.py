@@ -44,6 +44,7 @@ def name_stages(config: dict, curriculum: Curriculum, code: str) -> list[str]:
             "stage": asdict(stage),
             "before": names[-1] if names else None,
             "code": code,
+            "starting_weights": config.get("starting_weights"),
             **masks,
         }
         names.append(config_hash(deciding))

@@ -1,6 +1,5 @@
 """``python -m deepfake_ms.train``: train a curriculum stage by stage, then score it on the test set."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table
 
 from deepfake_ms.assembly import (
     build_curriculum,
@@ -24,16 +22,15 @@ from deepfake_ms.assembly import (
     locate_faces,
 )
 from deepfake_ms.cli import entry_point
-from deepfake_ms.data.audit import PAIRS, audit_split, check_split, notes
-from deepfake_ms.data.splits import DISJOINT, SIDES, UNUSED, SplitPolicy, balance, split_manifest
+from deepfake_ms.data.splits import balance
 from deepfake_ms.evaluation import PREDICTIONS_NAME, evaluate_run, print_scores
-from deepfake_ms.files import sha256_of, write_json
-from deepfake_ms.labels import CLASS_NAMES
+from deepfake_ms.files import sha256_of
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
 from deepfake_ms.preprocessing.prepared import read_prepared
 from deepfake_ms.provenance import code_digest, code_version, library_versions
 from deepfake_ms.randomness import key
-from deepfake_ms.run_folder import AUDIT_NAME, claim_run_folder, read_split, refuse_other_run, write_split
+from deepfake_ms.run_folder import claim_run_folder, refuse_other_run, write_split
+from deepfake_ms.run_split import settle_split
 from deepfake_ms.shared_stages import adopt_stages, name_stages, publish_stages
 from deepfake_ms.stage_chain import read_chain
 from deepfake_ms.training import run_curriculum
@@ -126,48 +123,6 @@ def open_wandb_run(run: Path, cfg: DictConfig, record: dict) -> "WandbRun":
 def starts_other_processes() -> bool:
     """Whether this process starts the others, if any: then none of them can yet be reading the run's folder."""
     return not (LightningEnvironment().creates_processes_externally or SLURMEnvironment.detect())
-
-
-def settle_split(
-    run: Path, manifest: pd.DataFrame, policy: SplitPolicy, about_faces: dict, console: Console
-) -> pd.Series:
-    """The side of every face: as an earlier start of this run recorded it, else dealt now.
-
-    What the sides hold, share and leave out is written into the run's folder and printed, and only then checked.
-
-    Raises:
-        UserError: the split cannot be trained on or leaks what the policy forbids; see `check_split`.
-    """
-    recorded = read_split(run, manifest["sample_id"])
-    sides = split_manifest(manifest, policy) if recorded is None else recorded["side"]
-    path = run / AUDIT_NAME
-    if recorded is not None and path.is_file():
-        audit = json.loads(path.read_text())
-    else:
-        audit = audit_split(manifest, sides, policy)
-        write_json(path, audit)
-    print_split(audit, about_faces, console)
-    check_split(audit)
-    return sides
-
-
-def print_split(audit: dict, about_faces: dict, console: Console) -> None:
-    """Print what stands on each side, what two sides share and what is left out."""
-    kind = " · SYNTHETIC DATA" if about_faces["synthetic"] else ""
-    title = f"Split by {audit['split']['policy']} · {about_faces['data_name']} {about_faces['fingerprint']}{kind}"
-    table = Table("faces on", title=title, title_justify="left")
-    for heading in (*CLASS_NAMES, "videos", "identities", "near-duplicates"):
-        table.add_column(heading, justify="right")
-    for side in (*SIDES, UNUSED):
-        counts = audit["sides"][side]
-        table.add_row(side, *(f"{counts[name]:,}" for name in (*CLASS_NAMES, "videos", "identities")), "")
-    table.add_section()
-    for pair in PAIRS:
-        counts = audit["shared"][pair]
-        table.add_row(pair.replace("and", "&"), "", "", *(f"{counts[name]:,}" for name in DISJOINT))
-    console.print(table)
-    for note in notes(audit):
-        console.print(note, highlight=False)
 
 
 if __name__ == "__main__":

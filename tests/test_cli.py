@@ -161,6 +161,18 @@ def test_what_decides_about_numbers_is_hashed_and_nothing_else():
     assert len(hashes | {base, config_hash(deciding_config(compose(), "def"))}) == len(others) + 2
 
 
+def test_starting_weights_decide_by_their_content(tmp_path):
+    path = tmp_path / "released.pth"
+    override = f"model.checkpoint={path}"
+    with pytest.raises(UserError, match=r"released\.pth is no file"):
+        deciding_config(compose(override), "abc")
+    hashes = set()
+    for content in (b"first", b"second", b"first"):
+        path.write_bytes(content)
+        hashes.add(config_hash(deciding_config(compose(override), "abc")))
+    assert len(hashes) == 2
+
+
 def test_help_and_job_config(call, tmp_path):
     status, shown, _ = call("train", "--help")
     assert status == 0

@@ -15,7 +15,7 @@ LAYERS = [
     {"detector", "statistics"},
     {"curriculum"},
     {"run_folder", "stage_chain", "loggers", "progress"},
-    {"training", "shared_stages", "wandb_run"},
+    {"training", "run_split", "shared_stages", "wandb_run"},
     {"assembly"},
     {"evaluation", "contact_sheet"},
     {"launcher"},

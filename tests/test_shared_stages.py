@@ -45,6 +45,7 @@ def named(change=None, code="1.0", curriculum=tiny_run.CURRICULUM):
         {"split": {"seed": 1}},
         {"data": {"fingerprint": "def"}},
         {"eye_mask": {"width": 1.0}},
+        {"starting_weights": "of another file"},
     ],
 )
 def test_what_decides_about_weights_is_in_the_name(change):

@@ -11,7 +11,7 @@ from rich.console import Console
 from deepfake_ms.data.splits import SplitPolicy, balance
 from deepfake_ms.errors import UserError
 from deepfake_ms.run_folder import AUDIT_NAME, SPLIT_NAME, write_split
-from deepfake_ms.train import settle_split
+from deepfake_ms.run_split import settle_split
 
 ABOUT = {"data_name": "drawn", "fingerprint": "0123456789ab", "synthetic": True}
 
@@ -74,7 +74,7 @@ def test_a_rerun_takes_what_is_recorded_and_counts_nothing_again(tmp_path, manif
     rows = np.flatnonzero(sides == "train")
     write_split(tmp_path, manifest["sample_id"], sides, balance(manifest, rows, 4, seed=0))
     for name in ("split_manifest", "audit_split"):
-        monkeypatch.setattr(f"deepfake_ms.train.{name}", None)
+        monkeypatch.setattr(f"deepfake_ms.run_split.{name}", None)
     again, reprinted = settle(tmp_path, manifest, policy)
     assert again.tolist() == sides.tolist()
     assert reprinted == printed
