@@ -18,7 +18,9 @@ JOBS ?= 2
 OVERRIDES ?=
 DRY_RUN ?=
 CORPUS := data=$(DATA) data.name=$(NAME) $(if $(ROOT),data.root=$(ROOT))
-RUN = $(CORPUS) split=$(SPLIT) $(CHOICE) $(if $(PRETRAINED),model.pretrained=true) trainer=$(TRAINER) $(OVERRIDES)
+RUN = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) $(if $(PRETRAINED),model.pretrained=true) trainer=$(TRAINER) $(OVERRIDES))
+COMMA := ,
+ROWS = table$(TABLE)_*$(if $(EXCLUDED),$(COMMA)exclude=[$(EXCLUDED)])
 # Rows of Table 1 without a small variant: linear_probe needs pretrained features, senet154 in small would be senet.
 FULL_SIZE_ONLY := table1_linear_probe,table1_senet154
 
@@ -58,14 +60,14 @@ reproduce-table2: REPORTED := runs/$(NAME)/$(MODEL)
 define REPRODUCE
 $(if $(DRY_RUN),,$(BIN)/python -m deepfake_ms.prepare $(CORPUS))
 $(if $(EXCLUDED),@echo "Left out for want of a small variant: $(EXCLUDED)")
-$(BIN)/python experiments/sweep/plan.py --experiments 'table$(TABLE)_*' --exclude '$(EXCLUDED)' --seeds $(SEEDS) \
-	--jobs $(JOBS) $(RUN)
+$(BIN)/python experiments/sweep/plan.py --experiments 'table$(TABLE)_*' $(if $(EXCLUDED),--exclude '$(EXCLUDED)') \
+	--seeds $(SEEDS) --jobs $(JOBS) $(RUN)
 $(if $(DRY_RUN),@echo "DRY_RUN: nothing is trained.",$(SWEEP_AND_REPORT))
 endef
 
 # A run that fails must not keep the others from being reported.
 SWEEP_AND_REPORT = $(BIN)/python -m deepfake_ms.train -m hydra/launcher=isolated hydra.launcher.n_jobs=$(JOBS) \
-	'experiment=glob(table$(TABLE)_*,exclude=[$(EXCLUDED)])' seed=$(SEEDS) $(RUN); failed=$$?; \
+	'experiment=glob($(ROWS))' seed=$(SEEDS) $(RUN); failed=$$?; \
 	$(BIN)/python -m experiments.report --table $(TABLE) --runs $(REPORTED) && exit $$failed
 
 test: $(INSTALLED) lint  ## lint and run the tests

@@ -131,6 +131,7 @@ def test_a_rerun_does_what_is_unfinished(sweep):
     status, printed = sweep.run("ends=well,crash", "seed=0")  # in another order: the jobs are the same
     assert status == 1
     assert printed.count("finished before by deepfake_ms ") == 1
+    assert printed.count("To run a finished job again, delete its folder in ") == 1
     assert "ends=crash: started, attempt 2" in printed
     after = sweep.tales("*_first")
     assert {name for name in before if before[name] != after[name]} == {"crash_0_first"}

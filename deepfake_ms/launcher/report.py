@@ -24,6 +24,7 @@ class SweepReport:
     def __init__(self, jobs: Sequence[Job], console: Console):
         self.jobs, self.console = jobs, console
         self.records: list[JobRecord | None] = [None] * len(jobs)
+        self.any_skipped = False
         cells = [dict(override.partition("=")[::2] for override in job.overrides) for job in jobs]
         names = list(dict.fromkeys(name for cell in cells for name in cell))
         varying = [name for name in names if len({cell.get(name) for cell in cells}) > 1]
@@ -37,8 +38,8 @@ class SweepReport:
     def skipped(self, number: int, record: JobRecord) -> None:
         """A job that an earlier sweep finished, with whatever code."""
         self.records[number] = record
-        folder = self.jobs[number].folder
-        self._line(number, f"finished before by {record.code}, skipped; delete {folder} to run it again")
+        self.any_skipped = True
+        self._line(number, f"finished before by {record.code}, skipped")
 
     def elsewhere(self, number: int) -> None:
         """A job that is not ours to start."""
@@ -63,6 +64,8 @@ class SweepReport:
             style, mark = (None, "") if good else ("bold red", "✗ ")
             table.add_row(str(number), *map(escape, cell), f"{mark}{state}", seconds, style=style)
         self.console.print(table)
+        if self.any_skipped:
+            self.console.print(f"To run a finished job again, delete its folder in {self.jobs[0].folder.parent}.")
         for number, (job, record) in enumerate(zip(self.jobs, self.records, strict=True)):
             if record is not None and record.status != Status.FINISHED:
                 log = job.folder / record.log

@@ -191,7 +191,7 @@ TABLE_1 = PaperTable(
     number="1",
     title="Detectors compared",
     rows=(*_PAPERS_DETECTORS, _GENCONVIT, _OURS, *_FURTHER_DETECTORS),
-    varied=("model", "recipe", "augmentation", "loss", "curriculum.name", "curriculum.stages"),
+    varied=("model", "starting_weights", "recipe", "augmentation", "loss", "curriculum.name", "curriculum.stages"),
     comparisons=(
         Comparison(_OURS.experiment, _GENCONVIT.experiment, "the same network, with WL, RF and MEP"),
         *(Comparison(_OURS.experiment, row.experiment, "the paper's claim") for row in _PAPERS_DETECTORS),
