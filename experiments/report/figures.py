@@ -20,6 +20,7 @@ STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "
 STYLE |= {"axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 10, "figure.dpi": 72}
 COLOURS = {"frame": "#1b5e8c", "video": "#c2571a"}
 SEED_LINES = ("-", "--", ":", "-.")
+LONG_TITLE = 20  # characters
 CURVE_POINTS = 200
 """A ROC curve of more points is drawn through this many."""
 
@@ -60,13 +61,13 @@ def effect_pictures(results: Results, threshold: str = HALF) -> list[Picture]:
                 pair_title(results, *pair).replace(" at validation threshold − ", ":\nvalidation − ")
                 for pair in reversed(drawn)
             ]
-            axes.set_yticks(range(len(drawn)), titles)
+            # Long titles take two lines and leave room for the axis, whose label may still be wider than it is.
+            broken = [title.replace(" − ", "\n− ") if len(title) > LONG_TITLE else title for title in titles]
+            axes.set_yticks(range(len(drawn)), broken)
             axes.set_ylim(-0.6, len(drawn) - 0.4)
-            axes.set_xlabel(
-                f"difference in {TITLES[metric][0].lower() + TITLES[metric][1:]}"
-                if metric != "auroc"
-                else "difference in AUROC"
-            )
+            axes.locator_params(axis="x", nbins=4)
+            title = TITLES[metric]
+            axes.set_xlabel(f"difference in {title if title.isupper() else title[0].lower() + title[1:]}", loc="right")
             handles = [axes.plot([], [], "o-", color=COLOURS[level], label=f"per {level}")[0] for level in LEVELS]
             figure.legend(handles=handles, loc="outside lower center", ncols=2)
 
