@@ -72,8 +72,8 @@ def test_finished_stages_are_counted_and_pace_the_rest(here):
     cells = plan.plan_cells(["table2_base", "table2_mep"], [0], [])
     assert [cell.finished for cell in cells] == [1, 2]
     assert plan.count_stages(cells) == (1, 1)
-    assert [sum(cell.epochs) for cell in cells] == [24, 24]
-    assert plan.estimate_seconds(cells, 2) == pytest.approx(48 / 24 * cells[1].epochs[2] / 2)
+    assert sum(cells[0].epochs) == sum(cells[1].epochs)
+    assert plan.estimate_seconds(cells, 2) == pytest.approx(48 / sum(cells[0].epochs) * cells[1].epochs[2] / 2)
     assert "1 stages are left" in printed(cells)
     assert "About 1 minutes with 2 at once" in printed(cells)
 
