@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it, and what tests start would too
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 torch.set_num_threads(1)
 
