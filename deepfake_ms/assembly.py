@@ -6,25 +6,25 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from deepfake_ms.curriculum import Curriculum, Stage
 from deepfake_ms.data.datamodule import FaceDataModule
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.data.splits import SplitPolicy
 from deepfake_ms.datasets import find_corpus
-from deepfake_ms.detector import Detector
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of
 from deepfake_ms.preprocessing.prepared import describe_listing, find_prepared, read_prepared
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
-from deepfake_ms.training import TrainerSettings
+from deepfake_ms.preprocessing.settings import PreparationSettings
+from deepfake_ms.training.curriculum import Curriculum, Stage
+from deepfake_ms.training.detector import Detector
+from deepfake_ms.training.trainer import TrainerSettings
 
-DECIDING_KEYS = ("split", "model", "recipe", "augmentation", "loss", "curriculum", "eye_mask", "seed")
+DECIDING_KEYS = ("split", "model", "optimization", "augmentation", "loss", "curriculum", "eye_mask", "seed")
 
 
 def deciding_config(cfg: DictConfig, fingerprint: str) -> dict:
     """The part of `cfg` that decides about the numbers, in plain containers; paths and hardware are not in it.
 
-    Micro-batches are, as part of the recipe, since BatchNorm and weighted means see less of a batch at a time. So is
+    Micro-batches are, as part of the optimization, since BatchNorm and weighted means see less of a batch at a time. So is
     the content of the files that `model.checkpoint` names, for a path may come to hold other weights.
 
     Raises:
@@ -33,7 +33,7 @@ def deciding_config(cfg: DictConfig, fingerprint: str) -> dict:
     chosen = OmegaConf.masked_copy(cfg, list(DECIDING_KEYS))
     config = OmegaConf.to_container(chosen, resolve=True, throw_on_missing=True)
     if cfg.trainer.micro_batches > 1:  # runs from before there was the switch keep their record
-        config["recipe"]["micro_batches"] = cfg.trainer.micro_batches
+        config["optimization"]["micro_batches"] = cfg.trainer.micro_batches
     if weights := _digest_checkpoints(config["model"].get("checkpoint")):
         config["starting_weights"] = weights
     return {**config, "data": {"name": cfg.data.name, "fingerprint": fingerprint}, "precision": cfg.trainer.precision}
@@ -50,9 +50,9 @@ def _digest_checkpoints(checkpoint: str | dict[str, str | None] | None) -> dict[
     return digests
 
 
-def build_recipe(cfg: DictConfig) -> PrepareRecipe:
+def build_preparation(cfg: DictConfig) -> PreparationSettings:
     """How videos become faces."""
-    return PrepareRecipe(**OmegaConf.to_container(cfg.preparation))
+    return PreparationSettings(**OmegaConf.to_container(cfg.preparation))
 
 
 def locate_faces(cfg: DictConfig) -> Path:
@@ -62,7 +62,7 @@ def locate_faces(cfg: DictConfig) -> Path:
         UserError: it is not prepared.
     """
     options = OmegaConf.to_container(cfg.data.options)
-    return find_prepared(Path(cfg.prepared_root), cfg.data.name, Path(cfg.data.root), options, build_recipe(cfg))
+    return find_prepared(Path(cfg.prepared_root), cfg.data.name, Path(cfg.data.root), options, build_preparation(cfg))
 
 
 def has_corpus_changed(cfg: DictConfig, prepared: Path) -> bool:
@@ -78,11 +78,13 @@ def has_corpus_changed(cfg: DictConfig, prepared: Path) -> bool:
 
 
 def build_curriculum(config: DictConfig) -> Curriculum:
-    """The stages of the run, with the recipe's epochs dealt out over them."""
+    """The stages of the run, with the optimization's epochs dealt out over them."""
     settings = OmegaConf.to_container(config.curriculum)
     settings.pop("name")
-    recipe = config.recipe
-    return Curriculum.from_shares(**settings, epochs=recipe.epochs, monitor=recipe.monitor, mode=recipe.mode)
+    optimization = config.optimization
+    return Curriculum.from_shares(
+        **settings, epochs=optimization.epochs, monitor=optimization.monitor, mode=optimization.mode
+    )
 
 
 def build_split_policy(config: DictConfig) -> SplitPolicy:
@@ -103,15 +105,15 @@ def build_detector(config: DictConfig) -> Detector:
     return Detector(
         model={"name": model.pop("architecture"), **model},
         class_weights=OmegaConf.to_container(config.loss.class_weights),
-        optimizer=OmegaConf.to_container(config.recipe.optimizer),
-        schedule=OmegaConf.to_container(config.recipe.schedule),
+        optimizer=OmegaConf.to_container(config.optimization.optimizer),
+        schedule=OmegaConf.to_container(config.optimization.schedule),
     )
 
 
 def build_data(
     config: DictConfig,
     prepared: Path,
-    sides: pd.Series,
+    subsets: pd.Series,
     stage: Stage,
     model: nn.Module,
     processes: int,
@@ -122,15 +124,15 @@ def build_data(
     Raises:
         UserError: the batch does not divide over the processes, and there into the micro-batches.
     """
-    parts = config.recipe.get("micro_batches", 1)
-    if config.recipe.batch_size % (processes * parts):
+    parts = config.optimization.get("micro_batches", 1)
+    if config.optimization.batch_size % (processes * parts):
         inside = f" with {parts} micro-batches each (trainer.micro_batches)" if parts > 1 else ""
         raise UserError(
-            f"recipe.batch_size={config.recipe.batch_size} does not divide over {processes} processes{inside}."
+            f"optimization.batch_size={config.optimization.batch_size} does not divide over {processes} processes{inside}."
         )
     return FaceDataModule(
         prepared,
-        sides,
+        subsets,
         faces=stage.faces,
         eye_mask=EyeMask(**OmegaConf.to_container(config.eye_mask)),
         augmentation=config.augmentation.name,
@@ -138,7 +140,7 @@ def build_data(
         input_size=model.input_size,
         mean=model.mean,
         std=model.std,
-        batch_size=config.recipe.batch_size // processes,
+        batch_size=config.optimization.batch_size // processes,
         num_workers=num_workers,
         seed=config.seed,
         stage=stage.name,

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.launcher import isolated
-from deepfake_ms.noise import hush
+from deepfake_ms.quiet import hush
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "conf"
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from deepfake_ms.assembly import build_trainer_settings
 from deepfake_ms.cli import entry_point
-from deepfake_ms.evaluation import evaluate_run, print_scores
+from deepfake_ms.evaluation.scores import evaluate_run, print_scores
 
 
 @entry_point("evaluate")
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
         cfg.trainer.num_workers,
         console,
         checkpoint=cfg.checkpoint,
-        side=cfg.side,
+        subset=cfg.subset,
         prepared=Path(cfg.prepared) if cfg.prepared else None,
     )
     if scores:

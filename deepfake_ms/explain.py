@@ -8,9 +8,9 @@ from rich.console import Console
 
 from deepfake_ms.assembly import locate_faces
 from deepfake_ms.cli import entry_point
-from deepfake_ms.contact_sheet import mask_sheet
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.errors import UserError
+from deepfake_ms.explanation.contact_sheet import mask_sheet
 from deepfake_ms.files import write_atomically
 from deepfake_ms.manifest import read_manifest
 

@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ("label", pa.string()),  # real | fake | unlabelled
         ("method", pa.string()),  # how the fake was made; "real" for real ones
         ("identities", pa.list_(pa.string())),  # who is in it: one for a real video, target and donor for a fake
-        ("official_side", pa.string()),  # train | validation | test in the corpus's own lists; null if not listed
+        ("official_subset", pa.string()),  # train | validation | test in the corpus's own lists; null if not listed
         ("frame_index", pa.int32()),  # position among all the frames of the video
         ("time_s", pa.float64()),  # presentation time; 0 for a still image
         *[(name, pa.float32()) for name in BOX_COLUMNS],  # detected box, in pixels of the frame

@@ -5,15 +5,15 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from deepfake_ms.assembly import build_recipe
 from deepfake_ms.cli import entry_point
 from deepfake_ms.datasets import find_corpus
-from deepfake_ms.datasets.miniature import MiniatureRecipe, draw_corpus
+from deepfake_ms.datasets.miniature import MiniatureSettings, draw_corpus
 from deepfake_ms.preprocessing.prepare import prepare_corpus, unprepared_videos
 from deepfake_ms.preprocessing.prepared import read_complete, read_report
+from deepfake_ms.preprocessing.progress import counting
 from deepfake_ms.preprocessing.report import print_report
+from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.preprocessing.shards import Shard
-from deepfake_ms.progress import counting
 
 
 @entry_point("prepare")
@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     shard = Shard.parse(cfg.shard)
     if cfg.data.draw is not None:
         with counting("drawing the miniature corpus", "videos", console) as progress:
-            draw_corpus(MiniatureRecipe(**OmegaConf.to_container(cfg.data.draw)), root, cfg.workers, progress)
+            draw_corpus(MiniatureSettings(**OmegaConf.to_container(cfg.data.draw)), root, cfg.workers, progress)
     corpus = find_corpus(cfg.data.layout, root, OmegaConf.to_container(cfg.data.options))
     with (
         counting("reading the corpus", "files", console, lines=False) as hashing,
@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
         prepared = prepare_corpus(
             corpus,
             cfg.data.name,
-            build_recipe(cfg),
+            PreparationSettings(**OmegaConf.to_container(cfg.preparation)),
             Path(cfg.prepared_root),
             cfg.workers,
             lambda done: progress(done.videos_done, done.videos, frames=done.frames, faces=done.faces),

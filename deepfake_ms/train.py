@@ -23,20 +23,20 @@ from deepfake_ms.assembly import (
 )
 from deepfake_ms.cli import entry_point
 from deepfake_ms.data.splits import balance
-from deepfake_ms.evaluation import PREDICTIONS_NAME, evaluate_run, print_scores
+from deepfake_ms.evaluation.scores import PREDICTIONS_NAME, evaluate_run, print_scores
 from deepfake_ms.files import sha256_of
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
 from deepfake_ms.preprocessing.prepared import read_prepared
 from deepfake_ms.provenance import code_digest, code_version, library_versions
 from deepfake_ms.randomness import key
-from deepfake_ms.run_folder import claim_run_folder, refuse_other_run, write_split
-from deepfake_ms.run_split import settle_split
-from deepfake_ms.shared_stages import adopt_stages, name_stages, publish_stages
-from deepfake_ms.stage_chain import read_chain
-from deepfake_ms.training import run_curriculum
+from deepfake_ms.training.run_folder import claim_run_folder, refuse_other_run, write_split
+from deepfake_ms.training.run_split import settle_split
+from deepfake_ms.training.shared_stages import adopt_stages, name_stages, publish_stages
+from deepfake_ms.training.stage_chain import read_chain
+from deepfake_ms.training.trainer import run_curriculum
 
 if TYPE_CHECKING:
-    from deepfake_ms.wandb_run import WandbRun
+    from deepfake_ms.training.wandb_run import WandbRun
 
 
 @entry_point("train")
@@ -54,8 +54,8 @@ def main(cfg: DictConfig) -> None:
     run = Path(cfg.run_folder)
     asked = deciding_config(cfg, about_faces["fingerprint"])
     refuse_other_run(run, asked)
-    sides = settle_split(run, manifest, build_split_policy(cfg), about_faces, console)
-    balanced = balance(manifest, np.flatnonzero(sides == "train"), cfg.split.per_class, cfg.seed)
+    subsets = settle_split(run, manifest, build_split_policy(cfg), about_faces, console)
+    balanced = balance(manifest, np.flatnonzero(subsets == "train"), cfg.split.per_class, cfg.seed)
     record = claim_run_folder(
         run,
         asked,
@@ -69,8 +69,8 @@ def main(cfg: DictConfig) -> None:
         },
     )
     config = OmegaConf.create(record["config"])
-    write_split(run, manifest["sample_id"], sides, balanced)
-    console.print(f"To train on: {len(balanced) // 2:,} real and as many fake faces, drawn from the training side.")
+    write_split(run, manifest["sample_id"], subsets, balanced)
+    console.print(f"To train on: {len(balanced) // 2:,} real and as many fake faces, drawn from the training set.")
 
     curriculum = build_curriculum(config)
     names = name_stages(record["config"], curriculum, code_digest())
@@ -91,7 +91,7 @@ def main(cfg: DictConfig) -> None:
         run,
         curriculum,
         detector,
-        lambda stage: build_data(config, prepared, sides, stage, detector.model, settings.processes, workers),
+        lambda stage: build_data(config, prepared, subsets, stage, detector.model, settings.processes, workers),
         settings,
         cfg.seed,
         record["config_sha256"],
@@ -105,8 +105,8 @@ def main(cfg: DictConfig) -> None:
         if scores:
             print_scores(scores, run, console)
             if log:
-                folders = {side: run / "evaluation" / f"{side}_handoff" for side in ("validation", "test")}
-                tables = {side: pd.read_parquet(folder / PREDICTIONS_NAME) for side, folder in folders.items()}
+                folders = {subset: run / "evaluation" / f"{subset}_handoff" for subset in ("validation", "test")}
+                tables = {subset: pd.read_parquet(folder / PREDICTIONS_NAME) for subset, folder in folders.items()}
                 log.log_scores(scores, tables)
     if log:
         log.finish()
@@ -115,7 +115,10 @@ def main(cfg: DictConfig) -> None:
 
 def open_wandb_run(run: Path, cfg: DictConfig, record: dict) -> "WandbRun":
     """The W&B run that follows `run`."""
-    from deepfake_ms.wandb_run import WandbRun, describe_hardware  # half a second that only those pay who use it
+    from deepfake_ms.training.wandb_run import (  # half a second that only those pay who use it
+        WandbRun,
+        describe_hardware,
+    )
 
     return WandbRun(run, cfg.logger, record, describe_hardware(OmegaConf.to_container(cfg.trainer)))
 

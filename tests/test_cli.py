@@ -6,16 +6,16 @@ from hydra.errors import HydraException
 
 from deepfake_ms.assembly import (
     build_curriculum,
-    build_recipe,
+    build_preparation,
     build_split_policy,
     build_trainer_settings,
     deciding_config,
 )
 from deepfake_ms.cli import CONFIG_FOLDER
 from deepfake_ms.data.augmentation import build_augmentation
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.errors import UserError
-from deepfake_ms.run_folder import config_hash
+from deepfake_ms.training.run_folder import config_hash
 
 GROUPS = (
     "data",
@@ -25,7 +25,7 @@ GROUPS = (
     "augmentation",
     "loss",
     "curriculum",
-    "recipe",
+    "optimization",
     "trainer",
     "logger",
     "experiment",
@@ -43,7 +43,7 @@ def compose(*overrides: str, name: str = "train"):
 def test_every_choice_makes_valid_settings(group, choice):
     size = ("size=full",) if choice in FULL_SIZE_ONLY else ()
     cfg = compose(f"{group}={choice}", "data.root=somewhere", *size)
-    build_recipe(cfg)
+    build_preparation(cfg)
     build_curriculum(cfg)
     build_split_policy(cfg)
     build_trainer_settings(cfg.trainer)
@@ -67,7 +67,7 @@ def test_the_best_row_is_what_the_paper_says():
         ("cropped", 15),
         ("masked_eyes", 15),
     ]
-    assert cfg.recipe.optimizer == {"name": "SGD", "lr": 1e-4, "momentum": 0.9, "weight_decay": 0.05}
+    assert cfg.optimization.optimizer == {"name": "SGD", "lr": 1e-4, "momentum": 0.9, "weight_decay": 0.05}
 
 
 ROWS = [path.stem for path in sorted((CONFIG_FOLDER / "experiment").glob("table2_*.yaml"))]
@@ -152,7 +152,7 @@ def test_what_decides_about_numbers_is_hashed_and_nothing_else():
     others = (
         "seed=1",
         "loss=weighted",
-        "recipe.epochs=3",
+        "optimization.epochs=3",
         "split=video",
         "eye_mask.width=1.0",
         "trainer.precision=bf16-mixed",
@@ -187,7 +187,7 @@ def test_help_and_job_config(call, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (("recipe.epoch=3",), "no key 'recipe.epoch'; the nearest is 'recipe.epochs'"),
+        (("optimization.epoch=3",), "no key 'optimization.epoch'; the nearest is 'optimization.epochs'"),
         (("los=weighted", "seed=3"), "no key 'los'; the nearest is 'loss'"),
         (("loss=wieghted",), "weighted_as_released"),
     ],

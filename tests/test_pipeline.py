@@ -16,10 +16,10 @@ from offline_wandb import OfflineRun
 from omegaconf import OmegaConf
 
 from deepfake_ms.datasets import find_corpus
-from deepfake_ms.datasets.miniature import MiniatureRecipe, draw_corpus
+from deepfake_ms.datasets.miniature import MiniatureSettings, draw_corpus
 from deepfake_ms.manifest import read_manifest
 from deepfake_ms.preprocessing.prepare import prepare_corpus
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.preprocessing.settings import PreparationSettings
 
 RUN = Path("runs/miniature/genconvit_ed_small/table2_wl_rf_mep/seed_0")
 CORPUS = {
@@ -36,16 +36,16 @@ DRAW = [
     *(f"data.draw.artefacts.{name}={strength}" for name, strength in CORPUS["artefacts"].items()),
     "workers=1",
 ]
-TRAIN = ("experiment=table2_wl_rf_mep", "recipe.epochs=3", "recipe.batch_size=4", "model.input_size=64")
+TRAIN = ("experiment=table2_wl_rf_mep", "optimization.epochs=3", "optimization.batch_size=4", "model.input_size=64")
 
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory) -> Path:
     """A folder with the drawn corpus, prepared."""
     folder = tmp_path_factory.mktemp("workshop")
-    recipe = MiniatureRecipe(**CORPUS)
-    root = draw_corpus(recipe, folder / "corpora" / "miniature", workers=1)
-    prepare_corpus(find_corpus("celebdf", root), "miniature", PrepareRecipe(), folder / "prepared")
+    optimization = MiniatureSettings(**CORPUS)
+    root = draw_corpus(optimization, folder / "corpora" / "miniature", workers=1)
+    prepare_corpus(find_corpus("celebdf", root), "miniature", PreparationSettings(), folder / "prepared")
     return folder
 
 
@@ -76,7 +76,7 @@ def test_one_command_trains_and_scores(trained):
     scores = json.loads((run / "evaluation/test_handoff/scores.json").read_text())
     split = pd.read_parquet(run / "split.parquet")
     predictions = pd.read_parquet(run / "evaluation/test_handoff/predictions.parquet")
-    tested = split.loc[split["side"] == "test", "sample_id"]
+    tested = split.loc[split["subset"] == "test", "sample_id"]
     assert set(predictions["sample_id"]) == set(tested)
     assert len(predictions) == len(tested)
     assert predictions["fake_probability"].between(0, 1).all()
@@ -121,13 +121,13 @@ def test_an_equal_run_of_another_name_takes_over_the_stages(trained, call, here)
 
 
 def test_the_last_epoch_and_the_validation_side_can_be_scored(trained, call, here):
-    status, printed, errors = call("evaluate", f"run={RUN}", "checkpoint=last", "side=validation")
+    status, printed, errors = call("evaluate", f"run={RUN}", "checkpoint=last", "subset=validation")
     assert status == 0, errors
-    assert "validation side" in printed
+    assert "validation set" in printed
     assert "last epoch" in printed
     folder = here / RUN / "evaluation/validation_last"
     split = pd.read_parquet(here / RUN / "split.parquet")
-    assert len(pd.read_parquet(folder / "predictions.parquet")) == (split["side"] == "validation").sum()
+    assert len(pd.read_parquet(folder / "predictions.parquet")) == (split["subset"] == "validation").sum()
 
 
 def test_two_processes_score_an_odd_test_set_like_one(trained, workshop):
@@ -135,9 +135,9 @@ def test_two_processes_score_an_odd_test_set_like_one(trained, workshop):
     shutil.copytree(trained[0], run)
     one = pd.read_parquet(run / "evaluation/test_handoff/predictions.parquet")
     split = pd.read_parquet(run / "split.parquet")
-    odd = split.index[split["side"] == "test"][-1]
-    if (split["side"] == "test").sum() % 2 == 0:
-        split.loc[odd, "side"] = "unused"
+    odd = split.index[split["subset"] == "test"][-1]
+    if (split["subset"] == "test").sum() % 2 == 0:
+        split.loc[odd, "subset"] = "unused"
         one = one[one["sample_id"] != split.loc[odd, "sample_id"]].reset_index(drop=True)
     split.to_parquet(run / "split.parquet", index=False)
     shutil.rmtree(run / "evaluation")
@@ -239,18 +239,23 @@ def faceforensics(workshop, tmp_path_factory) -> Path:
     return root
 
 
-def test_another_corpus_goes_the_same_way_with_its_official_sides(faceforensics, call, tmp_path):
+def test_another_corpus_goes_the_same_way_with_its_official_subsets(faceforensics, call, tmp_path):
     data = ("data=faceforensics", f"data.root={faceforensics}")
     status, output, errors = call("prepare", *data, "workers=0")
     assert status == 0, errors
     assert "faceforensics_c23-" in output
     status, output, errors = call(
-        "train", *data, "split=official", *TRAIN[1:], "recipe.epochs=1", "split.require_disjoint=[videos,identities]"
+        "train",
+        *data,
+        "split=official",
+        *TRAIN[1:],
+        "optimization.epochs=1",
+        "split.require_disjoint=[videos,identities]",
     )
     assert status == 0, errors
     (run,) = tmp_path.glob("runs/faceforensics_c23/*/*/seed_0")
     audit = json.loads((run / "split_audit.json").read_text())
-    assert {side: audit["sides"][side]["videos"] for side in audit["sides"]} == {
+    assert {subset: audit["subsets"][subset]["videos"] for subset in audit["subsets"]} == {
         "train": 16,
         "validation": 4,
         "test": 4,

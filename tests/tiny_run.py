@@ -15,19 +15,19 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-from deepfake_ms.curriculum import Curriculum
 from deepfake_ms.data.datamodule import FaceDataModule
-from deepfake_ms.data.eye_masks import EyeMask
-from deepfake_ms.detector import Detector
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.files import sha256_of
 from deepfake_ms.manifest import SCHEMA, write_manifest
-from deepfake_ms.noise import hush
+from deepfake_ms.quiet import hush
 from deepfake_ms.randomness import key
-from deepfake_ms.training import TrainerSettings, run_curriculum
+from deepfake_ms.training.curriculum import Curriculum
+from deepfake_ms.training.detector import Detector
+from deepfake_ms.training.trainer import TrainerSettings, run_curriculum
 
 SIZE = 32
-FACES = 47  # odd on every side, so that two processes never share evenly
-SIDES = ["train"] * 25 + ["validation"] * 11 + ["test"] * 11
+FACES = 47  # odd on every subset, so that two processes never share evenly
+SUBSETS = ["train"] * 25 + ["validation"] * 11 + ["test"] * 11
 CURRICULUM = Curriculum.from_shares(
     [
         {"faces": "masked_eyes", "share": 0.4},
@@ -108,7 +108,7 @@ def make_detector() -> Detector:
 def make_data(prepared: Path, stage, batch_size: int, num_workers: int = 0) -> FaceDataModule:
     return FaceDataModule(
         prepared,
-        pd.Series(SIDES),
+        pd.Series(SUBSETS),
         faces=stage.faces,
         eye_mask=EyeMask(),
         augmentation="random_flips",

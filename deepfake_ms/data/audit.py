@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 
 from deepfake_ms.data.near_duplicates import THRESHOLD, find_near_duplicates
-from deepfake_ms.data.splits import DISJOINT, SIDES, UNUSED, SplitPolicy, listed_sides
+from deepfake_ms.data.splits import DISJOINT, SUBSETS, UNUSED, SplitPolicy, listed_subsets
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES
 
-PAIRS = {f"{one} and {other}": (one, other) for one, other in combinations(SIDES, 2)}
+PAIRS = {f"{one} and {other}": (one, other) for one, other in combinations(SUBSETS, 2)}
 
 _EXAMPLES = 5
 
 _REASONS = {
-    "two_sides": "join persons of two sides and",
+    "two_subsets": "join persons of two subsets and",
     "unlisted": "are not in the corpus's lists and",
     "unlabelled": "cannot be trained on and",
 }
@@ -28,49 +28,49 @@ _REMEDIES = {
 }
 
 
-def audit_split(manifest: pd.DataFrame, sides: pd.Series, policy: SplitPolicy) -> dict[str, Any]:
-    """Count what stands on each side, what two sides share, and what is left out.
+def audit_split(manifest: pd.DataFrame, subsets: pd.Series, policy: SplitPolicy) -> dict[str, Any]:
+    """Count what stands on each subset, what two subsets share, and what is left out.
 
     Args:
         manifest: as `read_manifest` gives it.
-        sides: of every row, from `split_manifest`.
+        subsets: of every row, from `split_manifest`.
         policy: by which they were dealt.
 
     Returns:
         Plain containers, ready for JSON:
 
         - ``split``: the policy's fields; ``near_duplicate_bits``: see `near_duplicates.THRESHOLD`.
-        - ``sides``: per side and for "unused" the counts of ``real`` and ``fake`` faces, of ``videos``, and of known
+        - ``subsets``: per subset and for "unused" the counts of ``real`` and ``fake`` faces, of ``videos``, and of known
           ``identities``.
-        - ``shared``: per pair of sides ("train and test") the counts of ``videos`` and ``identities`` that stand on
-          both, and of ``near_duplicates``: faces of the second side that look like a face of the first. With
-          ``near_duplicate_examples``, a few such pairs: [face of the second side, face of the first], as sample ids.
+        - ``shared``: per pair of subsets ("train and test") the counts of ``videos`` and ``identities`` that stand on
+          both, and of ``near_duplicates``: faces of the second subset that look like a face of the first. With
+          ``near_duplicate_examples``, a few such pairs: [face of the second subset, face of the first], as sample ids.
         - ``left_out``: why videos are unused, a ``{"why", "label", "videos", "of"}`` per label: ``videos`` of all
-          ``of`` videos with that label. ``why`` is "two_sides" (its persons stand on two), "unlisted" (by the corpus)
+          ``of`` videos with that label. ``why`` is "two_subsets" (its persons stand on two), "unlisted" (by the corpus)
           or "unlabelled".
         - ``unknown_identities``: number of used videos that do not say who is in them.
     """
-    on_side = {side: manifest[sides == side] for side in (*SIDES, UNUSED)}
-    videos = {side: faces.drop_duplicates("video_id") for side, faces in on_side.items()}
-    persons = {side: _persons(each) for side, each in videos.items()}
-    used = pd.concat([videos[side] for side in SIDES]).drop_duplicates("video_id")
+    on_subset = {subset: manifest[subsets == subset] for subset in (*SUBSETS, UNUSED)}
+    videos = {subset: faces.drop_duplicates("video_id") for subset, faces in on_subset.items()}
+    persons = {subset: _persons(each) for subset, each in videos.items()}
+    used = pd.concat([videos[subset] for subset in SUBSETS]).drop_duplicates("video_id")
     return {
         "split": asdict(policy)
         | {"fractions": list(policy.fractions), "require_disjoint": list(policy.require_disjoint)},
         "near_duplicate_bits": THRESHOLD,
-        "sides": {
-            side: {
+        "subsets": {
+            subset: {
                 **{name: int((faces["label"] == name).sum()) for name in CLASS_NAMES},
-                "videos": len(videos[side]),
-                "identities": len(persons[side]),
+                "videos": len(videos[subset]),
+                "identities": len(persons[subset]),
             }
-            for side, faces in on_side.items()
+            for subset, faces in on_subset.items()
         },
         "shared": {
             pair: {
                 "videos": int(videos[other]["video_id"].isin(videos[one]["video_id"]).sum()),
                 "identities": len(persons[one] & persons[other]),
-                **_near_duplicates(on_side[one], on_side[other]),
+                **_near_duplicates(on_subset[one], on_subset[other]),
             }
             for pair, (one, other) in PAIRS.items()
         },
@@ -86,21 +86,21 @@ def check_split(audit: dict[str, Any]) -> None:
         audit: from `audit_split`.
 
     Raises:
-        UserError: a side has no real or no fake face; or what `SplitPolicy.require_disjoint` names stands on two
-            sides, or cannot be told because no video says who is in it.
+        UserError: a subset has no real or no fake face; or what `SplitPolicy.require_disjoint` names stands on two
+            subsets, or cannot be told because no video says who is in it.
     """
     policy = audit["split"]["policy"]
-    counts = {side: audit["sides"][side] for side in (*SIDES, UNUSED)}
-    if any(counts[side][name] == 0 for side in SIDES for name in CLASS_NAMES):
-        found = "; ".join(f"{side} {each['real']} real and {each['fake']} fake" for side, each in counts.items())
+    counts = {subset: audit["subsets"][subset] for subset in (*SUBSETS, UNUSED)}
+    if any(counts[subset][name] == 0 for subset in SUBSETS for name in CLASS_NAMES):
+        found = "; ".join(f"{subset} {each['real']} real and {each['fake']} fake" for subset, each in counts.items())
         raise UserError(
-            f"split {policy}: every side needs real and fake faces, but there are: {found}. "
+            f"split {policy}: every subset needs real and fake faces, but there are: {found}. "
             "Prepare more videos or identities of the missing class, or choose another split policy or seed."
         )
     for what in DISJOINT:
         if what not in audit["split"]["require_disjoint"]:
             continue
-        if what == "identities" and not any(counts[side][what] for side in SIDES):
+        if what == "identities" and not any(counts[subset][what] for subset in SUBSETS):
             raise UserError(
                 f"split {policy}: identities must be disjoint but this corpus does not name them: "
                 "drop identities from split.require_disjoint."
@@ -128,7 +128,7 @@ def notes(audit: dict[str, Any]) -> list[str]:
         )
     if any(each["near_duplicates"] for each in audit["shared"].values()):
         sentences.append(
-            "Near-duplicates: faces of the second side that look like a face of the first "
+            "Near-duplicates: faces of the second subset that look like a face of the first "
             f"(perceptual hashes differ in at most {audit['near_duplicate_bits']} bits)."
         )
     return sentences
@@ -143,7 +143,7 @@ def _near_duplicates(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any
 
 
 def _left_out(manifest: pd.DataFrame, unused: pd.DataFrame, policy: SplitPolicy) -> list[dict[str, Any]]:
-    reason = "unlisted" if policy.policy == "official" and listed_sides(manifest) == SIDES else "two_sides"
+    reason = "unlisted" if policy.policy == "official" and listed_subsets(manifest) == SUBSETS else "two_subsets"
     all_videos = manifest.drop_duplicates("video_id")["label"].value_counts()
     return [
         {

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from deepfake_ms.data.augmentation import FACIAL_SWAP, build_augmentation
 from deepfake_ms.data.dataset import FaceDataset, normalise
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.data.face_pairs import NO_PARTNER, find_partners
 from deepfake_ms.data.sampling import EpochSampler, ResumableLoader
-from deepfake_ms.data.splits import SIDES, balance
+from deepfake_ms.data.splits import SUBSETS, balance
 from deepfake_ms.labels import CLASS_NAMES, FAKE
 from deepfake_ms.manifest import read_manifest
 
@@ -48,7 +48,7 @@ class FaceDataModule(L.LightningDataModule):
     """Training, validation and test faces of one stage.
 
     Training faces are balanced (as many real as fake), masked if the stage says so, and augmented. Validation and test
-    faces are all the faces of their side, never masked and never augmented (as in the released code). For a Trainer
+    faces are all the faces of their subset, never masked and never augmented (as in the released code). For a Trainer
     with `use_distributed_sampler=False`: the samplers here share the faces out among the ranks themselves, without
     padding, so that no validation or test face counts twice.
 
@@ -57,11 +57,11 @@ class FaceDataModule(L.LightningDataModule):
 
     Args:
         prepared: folder with the manifest and the crops.
-        sides: "train", "validation", "test" or "unused" for each row of the manifest, from `split_manifest`.
+        subsets: "train", "validation", "test" or "unused" for each row of the manifest, from `split_manifest`.
         faces: of the training set, "cropped" or "masked_eyes".
         eye_mask: needed for "masked_eyes".
         augmentation: name of the training set's augmentation, see `build_augmentation`. With "facial_swap", training
-            fakes are swapped with the faces of the training side that they were made from, and training batches have
+            fakes are swapped with the faces of the training set that they were made from, and training batches have
             an `artifact_box`, see `FaceDataset.batch`; how many fakes have such a face is logged.
         per_class: at most this many training faces of each class.
         input_size, mean, std: the model's.
@@ -74,7 +74,7 @@ class FaceDataModule(L.LightningDataModule):
     def __init__(
         self,
         prepared: Path | str,
-        sides: pd.Series,
+        subsets: pd.Series,
         *,
         faces: str = "cropped",
         eye_mask: EyeMask | None = None,
@@ -90,7 +90,7 @@ class FaceDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.prepared = Path(prepared)
-        self.sides = sides
+        self.subsets = subsets
         self.faces = faces
         self.eye_mask = eye_mask
         self.augmentation = augmentation
@@ -103,7 +103,7 @@ class FaceDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         manifest = read_manifest(self.prepared)
-        rows = {side: np.flatnonzero(self.sides == side) for side in SIDES}
+        rows = {subset: np.flatnonzero(self.subsets == subset) for subset in SUBSETS}
         if stage == "test":
             self.test_set = FaceDataset(manifest, rows["test"], self.prepared, **self.input)
             return

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from deepfake_ms.data.augmentation import augment, augment_with_box
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.data.face_pairs import NO_PARTNER
 from deepfake_ms.data.facial_swap import NOWHERE, WHOLE, CroppedFace, swap_faces
 from deepfake_ms.errors import UserError

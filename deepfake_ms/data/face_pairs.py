@@ -20,7 +20,7 @@ def find_partners(manifest: pd.DataFrame, rows: np.ndarray, among: np.ndarray) -
     Args:
         manifest: as `read_manifest` gives it.
         rows: positions of the faces to find partners for, int [N].
-        among: positions of the faces that may be partners; those of the training side, so that nothing leaks.
+        among: positions of the faces that may be partners; those of the training set, so that nothing leaks.
 
     Returns:
         int64 [N]; `NO_PARTNER` for real faces and for fakes whose source is unknown, or not `among` the others.

@@ -13,7 +13,7 @@ from itertools import product
 import cv2
 import numpy as np
 
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 
 KINDS = {"unchanged": 0.2, "source_face_into_fake": 0.4, "fake_face_into_source": 0.2, "window_into_source": 0.2}
 """What becomes of a fake, and how often.

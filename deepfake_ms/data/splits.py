@@ -1,6 +1,6 @@
 """Who is trained on and who is tested on: split policies and balancing.
 
-Everything is drawn from keyed randomness over sorted ids, so the same seed gives the same sides whatever the order of
+Everything is drawn from keyed randomness over sorted ids, so the same seed gives the same subsets whatever the order of
 the manifest's rows.
 """
 
@@ -15,7 +15,7 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.randomness import key
 
-SIDES = ("train", "validation", "test")
+SUBSETS = ("train", "validation", "test")
 UNUSED = "unused"
 POLICIES = ("paper_frames", "video", "identity", "official")
 DISJOINT = ("videos", "identities", "near_duplicates")
@@ -23,21 +23,21 @@ DISJOINT = ("videos", "identities", "near_duplicates")
 
 @dataclass(frozen=True)
 class SplitPolicy:
-    """How a corpus is divided into training, validation and test side.
+    """How a corpus is divided into training, validation and test set.
 
     Attributes:
         policy: what stays together.
             "paper_frames": nothing. Frames are split at random, as in the paper: a video's frames, and a face, stand
-                on all sides, which flatters every score.
+                on all subsets, which flatters every score.
             "video": the frames of a video.
             "identity": all videos of a person, and with them both persons of a fake; see `split_manifest`.
-            "official": the corpus's own lists. If they name all three sides (FaceForensics++), that is the split, and
-                videos that they do not name are unused. If they name the test side only (Celeb-DF), the rest is
+            "official": the corpus's own lists. If they name all three subsets (FaceForensics++), that is the split, and
+                videos that they do not name are unused. If they name the test set only (Celeb-DF), the rest is
                 divided by identity.
         fractions: of training, validation and test; of faces for "paper_frames", else of videos. With "official" only
-            the ratio of the first two counts, and nothing if the corpus lists all three sides.
+            the ratio of the first two counts, and nothing if the corpus lists all three subsets.
         seed: keys the draw.
-        require_disjoint: any of "videos", "identities", "near_duplicates": what may not stand on two sides; see
+        require_disjoint: any of "videos", "identities", "near_duplicates": what may not stand on two subsets; see
             `deepfake_ms.data.audit.check_split`.
 
     Raises:
@@ -59,39 +59,39 @@ class SplitPolicy:
 
 
 def split_manifest(manifest: pd.DataFrame, policy: SplitPolicy) -> pd.Series:
-    """The side of every face: "train", "validation", "test" or "unused", aligned with the manifest's rows.
+    """The subset of every face: "train", "validation", "test" or "unused", aligned with the manifest's rows.
 
     Unlabelled faces are unused. "paper_frames" and "video" are stratified by label. "identity" keeps groups of persons
-    who were swapped with each other together, if every side then gets at least half of its fraction of either class.
-    Otherwise it deals out the persons one by one and leaves the fakes that would join two sides unused: more than half
+    who were swapped with each other together, if every subset then gets at least half of its fraction of either class.
+    Otherwise it deals out the persons one by one and leaves the fakes that would join two subsets unused: more than half
     of them if everyone was swapped with everyone (`deepfake_ms.data.audit` counts them). A video of unknown identity
     counts as a person of its own.
 
-    What comes out may still leak or lack a class on a side: `deepfake_ms.data.audit` counts and checks that.
+    What comes out may still leak or lack a class on a subset: `deepfake_ms.data.audit` counts and checks that.
 
     Raises:
-        UserError: policy "official", and the corpus has no test list, or its lists name the test and one other side.
+        UserError: policy "official", and the corpus has no test list, or its lists name the test and one other subset.
     """
     labelled = manifest[manifest["label"].isin(CLASS_NAMES)].sort_values("sample_id")
     videos = labelled.drop_duplicates("video_id").set_index("video_id").sort_index()
     generator = np.random.default_rng(key("split", policy.policy, policy.seed))
     if policy.policy == "paper_frames":
-        side_of_face = _deal_items(labelled.set_index("sample_id")["label"], policy.fractions, generator)
+        subset_of_face = _deal_items(labelled.set_index("sample_id")["label"], policy.fractions, generator)
     else:
         if policy.policy == "video":
-            side_of_video = _deal_items(videos["label"], policy.fractions, generator)
+            subset_of_video = _deal_items(videos["label"], policy.fractions, generator)
         elif policy.policy == "identity":
-            side_of_video = _deal_persons(videos, policy.fractions, generator)
+            subset_of_video = _deal_persons(videos, policy.fractions, generator)
         else:
-            side_of_video = _official(videos, policy.fractions, generator)
-        side_of_face = labelled.set_index("sample_id")["video_id"].map(side_of_video)
-    return manifest["sample_id"].map(side_of_face).fillna(UNUSED).rename("side").astype(object)
+            subset_of_video = _official(videos, policy.fractions, generator)
+        subset_of_face = labelled.set_index("sample_id")["video_id"].map(subset_of_video)
+    return manifest["sample_id"].map(subset_of_face).fillna(UNUSED).rename("subset").astype(object)
 
 
-def listed_sides(faces: pd.DataFrame) -> tuple[str, ...]:
-    """The sides that the corpus's own lists give to labelled ones of these faces or videos, in the order of `SIDES`."""
-    named = set(faces.loc[faces["label"].isin(CLASS_NAMES), "official_side"])
-    return tuple(side for side in SIDES if side in named)
+def listed_subsets(faces: pd.DataFrame) -> tuple[str, ...]:
+    """The subsets that the corpus's own lists give to labelled ones of these faces or videos, in the order of `SUBSETS`."""
+    named = set(faces.loc[faces["label"].isin(CLASS_NAMES), "official_subset"])
+    return tuple(subset for subset in SUBSETS if subset in named)
 
 
 def balance(manifest: pd.DataFrame, rows: np.ndarray, per_class: int, seed: int) -> np.ndarray:
@@ -124,18 +124,18 @@ def balance(manifest: pd.DataFrame, rows: np.ndarray, per_class: int, seed: int)
 
 
 def _deal_items(labels: pd.Series, fractions: tuple[float, ...], generator: np.random.Generator) -> pd.Series:
-    """A side for each item (index: id, sorted; values: label), in the given fractions of each label."""
-    sides = pd.Series(UNUSED, index=labels.index, dtype=object)
+    """A subset for each item (index: id, sorted; values: label), in the given fractions of each label."""
+    subsets = pd.Series(UNUSED, index=labels.index, dtype=object)
     for name in CLASS_NAMES:
         items = generator.permutation(labels.index[labels == name].to_numpy(dtype=object))
         ends = np.rint(np.cumsum(fractions) * len(items)).astype(int)
-        for side, part in zip(SIDES, np.split(items, ends[:-1]), strict=True):
-            sides[part] = side
-    return sides
+        for subset, part in zip(SUBSETS, np.split(items, ends[:-1]), strict=True):
+            subsets[part] = subset
+    return subsets
 
 
 def _deal_persons(videos: pd.DataFrame, fractions: tuple[float, ...], generator: np.random.Generator) -> pd.Series:
-    """A side for each video, such that no person stands on two; `fractions` may be of fewer sides than three."""
+    """A subset for each video, such that no person stands on two; `fractions` may be of fewer subsets than three."""
     casts = [
         [str(identity) for identity in identities] or [f"video {video}"]
         for video, identities in videos["identities"].items()
@@ -147,10 +147,12 @@ def _deal_persons(videos: pd.DataFrame, fractions: tuple[float, ...], generator:
     edges = coo_array((np.ones(len(person)), (person, persons + video)), shape=(persons + len(casts),) * 2)
     group = connected_components(edges, directed=False)[1][:persons]
 
-    side, coverage = _best_deal(group, person, video, is_class, fractions, generator)
+    subset, coverage = _best_deal(group, person, video, is_class, fractions, generator)
     if coverage < 0.5:
-        side, _ = _best_deal(np.arange(persons), person, video, is_class, fractions, generator)
-    return pd.Series([SIDES[number] if number >= 0 else UNUSED for number in side], index=videos.index, dtype=object)
+        subset, _ = _best_deal(np.arange(persons), person, video, is_class, fractions, generator)
+    return pd.Series(
+        [SUBSETS[number] if number >= 0 else UNUSED for number in subset], index=videos.index, dtype=object
+    )
 
 
 def _best_deal(
@@ -162,17 +164,17 @@ def _best_deal(
     generator: np.random.Generator,
     tries: int = 50,
 ) -> tuple[np.ndarray, float]:
-    """The best of some random deals of persons to sides.
+    """The best of some random deals of persons to subsets.
 
     Args:
         unit: what is dealt as a whole; int [persons], the number of each person's unit.
         person, video: who appears in which video; int [appearances], all appearances in a video in a row.
         is_class: bool [videos, classes].
-        fractions: wanted, per side.
+        fractions: wanted, per subset.
 
     Returns:
-        The side of each video (-1: its persons are on different sides), and the coverage: the smallest ratio, over
-        sides and classes, of a side's share of the videos of a class to its fraction. 1 is perfect, 0 an empty side.
+        The subset of each video (-1: its persons are on different subsets), and the coverage: the smallest ratio, over
+        subsets and classes, of a subset's share of the videos of a class to its fraction. 1 is perfect, 0 an empty subset.
     """
     wanted = np.asarray(fractions)[:, None]
     per_video = is_class / np.maximum(is_class.sum(axis=0), 1)
@@ -182,33 +184,33 @@ def _best_deal(
 
     best = (np.full(len(is_class), -1), -1.0)
     for _ in range(tries):
-        side_of_unit = np.zeros(len(load), dtype=int)
-        missing = np.ones((len(fractions), is_class.shape[1]))  # of each side's part of each class
+        subset_of_unit = np.zeros(len(load), dtype=int)
+        missing = np.ones((len(fractions), is_class.shape[1]))  # of each subset's part of each class
         for number in generator.permutation(len(load)):
-            side_of_unit[number] = np.argmax(missing @ load[number])
-            missing[side_of_unit[number]] -= load[number] / fractions[side_of_unit[number]]
-        appearance = side_of_unit[unit[person]]
+            subset_of_unit[number] = np.argmax(missing @ load[number])
+            missing[subset_of_unit[number]] -= load[number] / fractions[subset_of_unit[number]]
+        appearance = subset_of_unit[unit[person]]
         first, last = np.minimum.reduceat(appearance, starts), np.maximum.reduceat(appearance, starts)
-        side = np.where(first == last, first, -1)
-        share = np.stack([per_video[side == number].sum(axis=0) for number in range(len(fractions))])
+        subset = np.where(first == last, first, -1)
+        share = np.stack([per_video[subset == number].sum(axis=0) for number in range(len(fractions))])
         coverage = float((share / wanted).min())
         if coverage > best[1]:
-            best = (side, coverage)
+            best = (subset, coverage)
         if coverage > 0.95:
             break
     return best
 
 
 def _official(videos: pd.DataFrame, fractions: tuple[float, ...], generator: np.random.Generator) -> pd.Series:
-    """The corpus's lists; if they name the test side only, training and validation from the rest by identity."""
-    listed = videos["official_side"].astype(object)
-    named = listed_sides(videos)
-    if named == SIDES:
+    """The corpus's lists; if they name the test set only, training and validation from the rest by identity."""
+    listed = videos["official_subset"].astype(object)
+    named = listed_subsets(videos)
+    if named == SUBSETS:
         return listed.where(listed.notna(), UNUSED)
     if named != ("test",):
         found = f"only {' and '.join(named)}" if named else "no video"
         raise UserError(
-            f"split official: the corpus's lists name {found}, but must name the test side alone or all three: "
+            f"split official: the corpus's lists name {found}, but must name the test set alone or all three: "
             "choose another split policy."
         )
     tested = listed == "test"

@@ -44,7 +44,7 @@ _LIST_LABELS = {"1": _REAL, "0": _FAKE}
 
 
 def find_corpus(root: Path) -> Corpus:
-    """The videos of a Celeb-DF tree; those in its test list have the official side ``test``, the others none.
+    """The videos of a Celeb-DF tree; those in its test list have the official subset ``test``, the others none.
 
     Raises:
         UserError: the root, a class folder or the test list is missing or empty, a video's name does not give its
@@ -53,7 +53,7 @@ def find_corpus(root: Path) -> Corpus:
     LAYOUT.require_folder(root)
     listed = _read_test_list(root)
     sources = tuple(
-        replace(source, official_side="test" if source.name in listed else None)
+        replace(source, official_subset="test" if source.name in listed else None)
         for folder in _FOLDERS.values()
         for source in folder.sources(root, LAYOUT)
     )

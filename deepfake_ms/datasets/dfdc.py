@@ -2,7 +2,7 @@
 
 Each part has a ``metadata.json`` that names its clips, their labels and, for a fake, the real clip it was made from.
 Who is in a clip is not told. The real clip's name stands in as the identity, so that a fake always stands on the same
-side as its original; two clips of one person can still stand on different sides.
+subset as its original; two clips of one person can still stand on different subsets.
 """
 
 import json
@@ -25,13 +25,13 @@ with any number of parts; one part alone may also be the root""",
 )
 
 _LABELS = {"REAL": CLASS_NAMES[REAL], "FAKE": CLASS_NAMES[FAKE]}
-_SIDES = {None, "train", "validation", "test"}
+_SUBSETS = {None, "train", "validation", "test"}
 
 
 def find_corpus(root: Path) -> Corpus:
     """The clips of all parts in `root`.
 
-    The metadata's ``split`` becomes the official side only if the parts name more than one: Kaggle's 50 all say
+    The metadata's ``split`` becomes the official subset only if the parts name more than one: Kaggle's 50 all say
     ``train``, which divides nothing.
 
     Raises:
@@ -56,8 +56,8 @@ def find_corpus(root: Path) -> Corpus:
                 missing.append((part / name).relative_to(root).as_posix())
     if not sources:
         raise LAYOUT.error(f"{root} has none of the {len(missing)} clips that its metadata names")
-    if len({source.official_side for source in sources} - {None}) < 2:
-        sources = [replace(source, official_side=None) for source in sources]
+    if len({source.official_subset for source in sources} - {None}) < 2:
+        sources = [replace(source, official_subset=None) for source in sources]
     return Corpus(root, tuple(sources), tuple(sorted(missing)))
 
 
@@ -81,7 +81,7 @@ def _read_metadata(path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(metadata, dict):
         raise LAYOUT.error(f"{path} is not a table of clips")
     for name, entry in metadata.items():
-        if not isinstance(entry, dict) or entry.get("label") not in _LABELS or entry.get("split") not in _SIDES:
+        if not isinstance(entry, dict) or entry.get("label") not in _LABELS or entry.get("split") not in _SUBSETS:
             raise LAYOUT.error(
                 f"{path}: the entry of {name} needs the label FAKE or REAL, and train, validation, test or no split"
             )
@@ -99,6 +99,6 @@ def _source(path: Path, root: Path, entry: dict[str, Any]) -> Source:
         label=label,
         method="real" if label == CLASS_NAMES[REAL] else "dfdc",
         identities=(Path(original if isinstance(original, str) and original else path.name).stem,),
-        official_side=entry.get("split"),
+        official_subset=entry.get("split"),
         media="video",
     )

@@ -5,7 +5,7 @@ forges both orders of 500 pairs. A real sequence's identity is its number. The 1
 videos, so a few numbers are the same person.
 
 The official lists (``dataset/splits`` in the FaceForensics repository) give 360, 70 and 70 pairs to training,
-validation and test. The download script does not bring them. Without them no video has an official side.
+validation and test. The download script does not bring them. Without them no video has an official subset.
 """
 
 import json
@@ -50,7 +50,7 @@ def find_corpus(root: Path, compression: str = "c23", methods: Sequence[str] | N
             identities, or the split files are incomplete, unreadable or contradict each other.
     """
     LAYOUT.require_folder(root)
-    sides = _read_splits(root)
+    subsets = _read_splits(root)
     originals = VideoFolder(
         require_videos(root, _ORIGINALS, compression, LAYOUT),
         "youtube",
@@ -63,11 +63,11 @@ def find_corpus(root: Path, compression: str = "c23", methods: Sequence[str] | N
         for method, path in _choose_methods(root, compression, methods).items()
     ]
     sources = tuple(
-        replace(source, official_side=sides.get(frozenset(source.identities)))
+        replace(source, official_subset=subsets.get(frozenset(source.identities)))
         for folder in (originals, *forgeries)
         for source in folder.sources(root, LAYOUT)
     )
-    return Corpus(root, sources, missing_names(_listed_names(sides, originals, forgeries), sources))
+    return Corpus(root, sources, missing_names(_listed_names(subsets, originals, forgeries), sources))
 
 
 def find_videos(root: Path, sequences: str, compression: str) -> str | None:
@@ -115,11 +115,11 @@ def _choose_methods(root: Path, compression: str, methods: Sequence[str] | None)
 
 
 def _read_splits(root: Path) -> dict[frozenset[str], str]:
-    """Side of each listed number, alone, and of each pair, whatever its order; empty without split files."""
+    """Subset of each listed number, alone, and of each pair, whatever its order; empty without split files."""
     for folder in (root / name for name in _SPLIT_FOLDERS):
         lacking = [name for name in SPLIT_FILES.values() if not (folder / name).is_file()]
         if not lacking:
-            return _sides(folder)
+            return _subsets(folder)
         if len(lacking) < len(SPLIT_FILES):
             raise UserError(
                 f"{folder} lacks {' and '.join(lacking)}: take all of {', '.join(SPLIT_FILES.values())} from "
@@ -128,17 +128,17 @@ def _read_splits(root: Path) -> dict[frozenset[str], str]:
     return {}
 
 
-def _sides(folder: Path) -> dict[frozenset[str], str]:
-    sides: dict[frozenset[str], str] = {}
-    for side, name in SPLIT_FILES.items():
+def _subsets(folder: Path) -> dict[frozenset[str], str]:
+    subsets: dict[frozenset[str], str] = {}
+    for subset, name in SPLIT_FILES.items():
         for pair in _read_pairs(folder / name):
             for identities in (pair, pair[:1], pair[1:]):
-                if sides.setdefault(frozenset(identities), side) != side:
+                if subsets.setdefault(frozenset(identities), subset) != subset:
                     raise UserError(
                         f"{folder / name} names {' and '.join(identities)}, which another of the split files names "
                         "too: take all three from dataset/splits of the FaceForensics repository."
                     )
-    return sides
+    return subsets
 
 
 def _read_pairs(path: Path) -> list[list[str]]:
@@ -159,11 +159,11 @@ def _is_pair(pair: object) -> bool:
 
 
 def _listed_names(
-    sides: dict[frozenset[str], str], originals: VideoFolder, forgeries: Sequence[VideoFolder]
+    subsets: dict[frozenset[str], str], originals: VideoFolder, forgeries: Sequence[VideoFolder]
 ) -> set[str]:
     """Names of all files that the split files promise."""
     names = set()
-    for identities in sides:
+    for identities in subsets:
         if len(identities) == 1:
             names.add(f"{originals.path}/{''.join(identities)}.mp4")
         else:

@@ -67,7 +67,7 @@ def _source(path: Path, root: Path, label: str) -> Source | None:
         label=label,
         method=label,
         identities=(),
-        official_side=None,
+        official_subset=None,
         media=media,
         frame_index=frame_index,
     )

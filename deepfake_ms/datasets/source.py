@@ -36,7 +36,7 @@ class Source:
     """How a fake was made, e.g. ``celebdf_swap``; ``real`` for a real one."""
     identities: tuple[str, ...]
     """Who is in it: one for a real video, target and donor for a fake; empty if unknown."""
-    official_side: str | None
+    official_subset: str | None
     """Where the corpus's own lists put it: ``train``, ``validation`` or ``test``; None if they do not name it."""
     media: str
     """``video`` or ``image``."""
@@ -108,7 +108,7 @@ class VideoFolder:
     """How a group becomes an identity, e.g. ``youtube_{}``."""
 
     def sources(self, root: Path, layout: Layout) -> list[Source]:
-        """The videos, with no official side yet.
+        """The videos, with no official subset yet.
 
         Raises:
             UserError: there are none, or the name of one does not give its identities.
@@ -129,7 +129,7 @@ class VideoFolder:
             label=self.label,
             method=self.method,
             identities=tuple(self.identity.format(group) for group in match.groups()),
-            official_side=None,
+            official_subset=None,
             media="video",
         )
 

@@ -1,6 +1,6 @@
 """Files listed in a CSV table, wherever they lie: for corpora that no other layout fits.
 
-    path,label,video,identity,method,side
+    path,label,video,identity,method,subset
     clips/a.mp4,real,,anna,,train
     frames/b/0001.png,fake,b,anna;ben,faceswap,test
 
@@ -10,7 +10,7 @@ video: optional; the images of one video share it, in the table's order. By defa
     `deepfake_ms.datasets.folder`.
 identity: optional; who is in it, several separated by ``;``.
 method: optional; how a fake was made.
-side: optional; ``train``, ``validation`` or ``test``, where the official split puts it.
+subset: optional; ``train``, ``validation`` or ``test``, where the official split puts it.
 """
 
 import os
@@ -23,10 +23,10 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, FAKE, UNLABELLED
 
 REQUIRED = ("path", "label")
-OPTIONAL = ("video", "identity", "method", "side")
+OPTIONAL = ("video", "identity", "method", "subset")
 
 _COLUMNS = ", ".join((*REQUIRED, *(f"[{name}]" for name in OPTIONAL)))
-_SIDES = ("train", "validation", "test")
+_SUBSETS = ("train", "validation", "test")
 
 
 def find_corpus(path: Path) -> Corpus:
@@ -36,7 +36,7 @@ def find_corpus(path: Path) -> Corpus:
 
     Raises:
         UserError: the table is missing or unreadable, lacks a required or has an unknown column; or a row has an
-            unknown label or side, names a file that is missing, hidden, listed twice or of an unknown kind, or
+            unknown label or subset, names a file that is missing, hidden, listed twice or of an unknown kind, or
             contradicts another row of its video.
     """
     table = _read(path)
@@ -47,7 +47,7 @@ def find_corpus(path: Path) -> Corpus:
     table["media"] = [media_of(file) for file in files]
     _check_files(path, table)
     _check_one_of(path, table, "label", CLASS_NAMES)
-    _check_one_of(path, table, "side", _SIDES)
+    _check_one_of(path, table, "subset", _SUBSETS)
     _name_videos(table, folder)
     _check_videos(path, table)
     sources = [_source(row) for row in table.itertuples()]
@@ -70,7 +70,7 @@ def _read(path: Path) -> pd.DataFrame:
             f"{path} has no column {' and '.join(lacking)} but {', '.join(map(str, table.columns))}; the columns of a "
             f"table, separated by commas, are {_COLUMNS}."
         )
-    # An ignored misspelt identity column would let one person stand on two sides.
+    # An ignored misspelt identity column would let one person stand on two subsets.
     if unknown := [str(name) for name in table.columns if name not in REQUIRED + OPTIONAL]:
         raise UserError(f"{path}: remove or rename the columns {', '.join(unknown)}; a table has {_COLUMNS}.")
     table = (
@@ -114,7 +114,7 @@ def _check_one_of(path: Path, table: pd.DataFrame, column: str, values: tuple[st
 
 def _check_videos(path: Path, table: pd.DataFrame) -> None:
     """All images of a video must agree in what is said about it."""
-    for column in ("label", "identity", "method", "side"):
+    for column in ("label", "identity", "method", "subset"):
         first = table.groupby("video_id")[column].transform("first")
         wrong = table[column] != first
         if wrong.any():
@@ -139,7 +139,7 @@ def _source(row) -> Source:
         label=label,
         method=(row.method or label) if label == CLASS_NAMES[FAKE] else label,
         identities=tuple(name.strip() for name in row.identity.split(";") if name.strip()),
-        official_side=row.side or None,
+        official_subset=row.subset or None,
         media=row.media,
         frame_index=int(row.frame_index),
     )

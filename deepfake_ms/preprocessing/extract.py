@@ -20,7 +20,7 @@ from deepfake_ms.preprocessing.frames import Frame, read_frames
 from deepfake_ms.preprocessing.images import read_image
 from deepfake_ms.preprocessing.media import UnreadableMedia
 from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.preprocessing.settings import PreparationSettings
 
 _UNDECIDED = ".candidate"
 
@@ -66,7 +66,7 @@ def read_record(folder: Path, video_id: str) -> dict[str, Any]:
 
 
 def extract_faces(
-    sources: Sequence[Source], folder: Path, recipe: PrepareRecipe, detector: FaceDetector
+    sources: Sequence[Source], folder: Path, settings: PreparationSettings, detector: FaceDetector
 ) -> dict[str, Any]:
     """Write the crops of one video to ``crops/VIDEO_ID/FRAME.bmp`` under `folder`, then its record.
 
@@ -79,7 +79,7 @@ def extract_faces(
     Args:
         sources: one video file, or images, all of the same `video_id`.
         folder: the prepared folder.
-        recipe: sampling, crop and confidence settings.
+        settings: sampling, crop and confidence settings.
         detector: finds the faces.
 
     Returns:
@@ -88,10 +88,10 @@ def extract_faces(
     video_id = sources[0].video_id
     _clear(folder, video_id)
     quarantined: list[dict[str, str]] = []
-    frames, seen = tee(_read(sorted(sources, key=lambda source: source.frame_index), recipe.fps, quarantined))
+    frames, seen = tee(_read(sorted(sources, key=lambda source: source.frame_index), settings.fps, quarantined))
     detections = detector.detect(frame.image for _, frame in seen)
     examined = [
-        _examine(source, frame, faces, recipe, folder)
+        _examine(source, frame, faces, settings, folder)
         for (source, frame), faces in zip(frames, detections, strict=True)
     ]
     unreadable = {entry["source"] for entry in quarantined}
@@ -148,24 +148,24 @@ def _read(sources: Sequence[Source], fps: float, quarantined: list[dict[str, str
 
 
 def _examine(
-    source: Source, frame: Frame, detections: list[Face], recipe: PrepareRecipe, folder: Path
+    source: Source, frame: Frame, detections: list[Face], settings: PreparationSettings, folder: Path
 ) -> _ExaminedFrame:
-    probable = [face for face in detections if face.probability >= recipe.min_probability]
+    probable = [face for face in detections if face.probability >= settings.min_probability]
     return _ExaminedFrame(
         source,
         frame.index,
         frame.time_s,
         size=frame.image.shape[1::-1],
         candidates=[
-            _crop(frame, face, recipe, folder / "crops" / source.video_id / f"{frame.index:06d}_{number}{_UNDECIDED}")
+            _crop(frame, face, settings, folder / "crops" / source.video_id / f"{frame.index:06d}_{number}{_UNDECIDED}")
             for number, face in enumerate(probable)
         ],
         any_detection=bool(detections),
     )
 
 
-def _crop(frame: Frame, face: Face, recipe: PrepareRecipe, path: Path) -> _Candidate:
-    crop, landmarks = crop_face(frame.image, face, recipe.crop_size, recipe.margin)
+def _crop(frame: Frame, face: Face, settings: PreparationSettings, path: Path) -> _Candidate:
+    crop, landmarks = crop_face(frame.image, face, settings.crop_size, settings.margin)
     content = encode_crop(crop)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)  # what a kill leaves half-written is cleared away when the video is done again
@@ -199,7 +199,7 @@ def _keep(frame: _ExaminedFrame, subject: _Candidate, folder: Path) -> dict[str,
         "label": source.label,
         "method": source.method,
         "identities": list(source.identities),
-        "official_side": source.official_side,
+        "official_subset": source.official_subset,
         "frame_index": frame.index,
         "time_s": frame.time_s,
         "crop": name,

@@ -1,4 +1,4 @@
-"""What names a prepared folder: a digest of the recipe and of everything in the corpus."""
+"""What names a prepared folder: a digest of the settings and of everything in the corpus."""
 
 import hashlib
 import json
@@ -10,23 +10,23 @@ from pathlib import Path
 from deepfake_ms.datasets import Source
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of, write_json
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.preprocessing.settings import PreparationSettings
 
 WORTH_NOTING = 1_000_000
 """Bytes. Smaller files, such as images, are read again faster than a note is written."""
 
 
-def fingerprint_corpus(sources: Sequence[Source], recipe: PrepareRecipe, contents: Sequence[str]) -> str:
-    """Twelve hexadecimal digits that stand for the recipe and all that the sources are.
+def fingerprint_corpus(sources: Sequence[Source], settings: PreparationSettings, contents: Sequence[str]) -> str:
+    """Twelve hexadecimal digits that stand for the settings and all that the sources are.
 
     Args:
         sources: of the corpus.
-        recipe: how they become faces.
+        settings: how they become faces.
         contents: the sha256 of each source's file, from `digest_contents`.
     """
-    digest = hashlib.sha256(json.dumps(recipe.as_dict(), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(settings.as_dict(), sort_keys=True).encode())
     for source, content in sorted(zip(sources, contents, strict=True), key=lambda pair: pair[0].name):
-        facts = (source.name, source.video_id, source.label, source.method, source.identities, source.official_side)
+        facts = (source.name, source.video_id, source.label, source.method, source.identities, source.official_subset)
         digest.update(json.dumps([*facts, source.media, source.frame_index, content]).encode())
     return digest.hexdigest()[:12]
 

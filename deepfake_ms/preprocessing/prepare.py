@@ -23,8 +23,8 @@ from deepfake_ms.preprocessing.prepared import (
     read_complete,
     read_prepared,
 )
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
 from deepfake_ms.preprocessing.report import build_report
+from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.preprocessing.shards import Shard, only_process
 from deepfake_ms.preprocessing.workers import extract_videos
 
@@ -59,7 +59,7 @@ class Progress:
 def prepare_corpus(
     corpus: Corpus,
     data_name: str,
-    recipe: PrepareRecipe,
+    settings: PreparationSettings,
     prepared_root: Path,
     workers: int = 0,
     progress: Callable[[Progress], None] | None = None,
@@ -70,14 +70,14 @@ def prepare_corpus(
 ) -> Path:
     """Extract the faces of a corpus into ``PREPARED_ROOT/DATA_NAME-FINGERPRINT``.
 
-    The fingerprint covers the recipe and every file's content, so the same input is prepared once: a complete folder
+    The fingerprint covers the settings and every file's content, so the same input is prepared once: a complete folder
     is returned at once, an interrupted one is continued. Crops, manifest and report do not depend on `workers`,
     shards or interruptions. Files that cannot be read are listed in the report and left out.
 
     Args:
         corpus: from `deepfake_ms.datasets.find_corpus`.
         data_name: name of the data configuration.
-        recipe: sampling, crop and confidence settings.
+        settings: sampling, crop and confidence settings.
         prepared_root: the folder that holds all prepared folders.
         workers: processes to use; 0 works in this one.
         progress: called at the start and after each video.
@@ -97,10 +97,10 @@ def prepare_corpus(
     sources = corpus.sources
     known = Path(prepared_root) / ".digests"
     contents = digest_contents(sources, known, shard.start_in(len(sources)), workers, hashing)
-    fingerprint = fingerprint_corpus(sources, recipe, contents)
+    fingerprint = fingerprint_corpus(sources, settings, contents)
     folder = Path(prepared_root) / f"{data_name}-{fingerprint}"
     description = {
-        **describe_wanted(data_name, corpus.root, corpus.options, recipe),
+        **describe_wanted(data_name, corpus.root, corpus.options, settings),
         "fingerprint": fingerprint,
         "listing": describe_listing(corpus),
         "synthetic": corpus.synthetic,
@@ -116,7 +116,7 @@ def prepare_corpus(
         return folder
     with only_process(Path(prepared_root), folder.name, shard):
         _claim(folder, description)
-        _extract_missing([videos[video_id] for video_id in mine], folder, recipe, workers, progress, make_detector)
+        _extract_missing([videos[video_id] for video_id in mine], folder, settings, workers, progress, make_detector)
         missing = unprepared_videos(corpus, folder)
         if not missing:
             _finish(corpus, list(videos), folder, description)
@@ -154,7 +154,7 @@ def _claim(folder: Path, description: dict[str, Any]) -> None:
 def _extract_missing(
     videos: list[list[Source]],
     folder: Path,
-    recipe: PrepareRecipe,
+    settings: PreparationSettings,
     workers: int,
     progress: Callable[[Progress], None] | None,
     make_detector: Callable[[], FaceDetector],
@@ -166,7 +166,7 @@ def _extract_missing(
         progress(done)
     if not missing:
         return
-    for record in extract_videos(missing, folder, recipe, make_detector, workers):
+    for record in extract_videos(missing, folder, settings, make_detector, workers):
         done = Progress(
             done.videos_done + 1,
             done.videos,

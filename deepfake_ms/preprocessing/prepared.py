@@ -9,40 +9,42 @@ from typing import Any
 from deepfake_ms.datasets import Corpus
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import MANIFEST_NAME
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.preprocessing.settings import PreparationSettings
 
 PREPARED_NAME = "prepared.json"
 REPORT_NAME = "report.json"
 
 
-def describe_wanted(data_name: str, root: Path, options: Mapping[str, Any], recipe: PrepareRecipe) -> dict[str, Any]:
-    """By what a prepared folder is found: corpus, selection and recipe."""
+def describe_wanted(
+    data_name: str, root: Path, options: Mapping[str, Any], settings: PreparationSettings
+) -> dict[str, Any]:
+    """By what a prepared folder is found: corpus, selection and settings."""
     return {
         "data_name": data_name,
         "root": str(Path(root).resolve()),
         "options": dict(options),
-        "recipe": recipe.as_dict(),
+        "preparation": settings.as_dict(),
     }
 
 
 def find_prepared(
-    prepared_root: Path, data_name: str, root: Path, options: Mapping[str, Any], recipe: PrepareRecipe
+    prepared_root: Path, data_name: str, root: Path, options: Mapping[str, Any], settings: PreparationSettings
 ) -> Path:
     """The complete prepared folder of a corpus, found without reading a video.
 
-    If the corpus changed and was prepared more than once with this recipe, the last prepare counts.
+    If the corpus changed and was prepared more than once with this settings, the last prepare counts.
 
     Args:
         prepared_root: the folder that holds all prepared folders.
         data_name: name of the data configuration.
         root: the corpus's top folder.
         options: of its layout.
-        recipe: how videos became faces.
+        settings: how videos became faces.
 
     Raises:
         UserError: there is none; the message names the command that makes it.
     """
-    wanted = describe_wanted(data_name, root, options, recipe)
+    wanted = describe_wanted(data_name, root, options, settings)
     candidates = [
         path
         for path in Path(prepared_root).glob(f"*/{PREPARED_NAME}")
@@ -50,7 +52,7 @@ def find_prepared(
     ]
     if not candidates:
         raise UserError(
-            f"No complete prepared faces of {data_name} ({root}) with this recipe in {prepared_root}: "
+            f"No complete prepared faces of {data_name} ({root}) with this settings in {prepared_root}: "
             "run `python -m deepfake_ms.prepare` with the same data=... and preparation settings first."
         )
     return max(candidates, key=lambda path: (path.stat().st_mtime_ns, path)).parent
@@ -63,7 +65,7 @@ def describe_listing(corpus: Corpus) -> str:
 
 
 def read_prepared(folder: Path) -> dict[str, Any]:
-    """What a prepared folder says of itself: `data_name`, `fingerprint`, `recipe`, `synthetic`, `counts` and more."""
+    """What a prepared folder says of itself: `data_name`, `fingerprint`, `settings`, `synthetic`, `counts` and more."""
     return json.loads((folder / PREPARED_NAME).read_text(encoding="utf-8"))
 
 

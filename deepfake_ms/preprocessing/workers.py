@@ -19,13 +19,13 @@ from deepfake_ms.datasets import Source
 from deepfake_ms.errors import UserError
 from deepfake_ms.preprocessing.extract import extract_faces
 from deepfake_ms.preprocessing.faces import FaceDetector
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.preprocessing.settings import PreparationSettings
 
 
 def extract_videos(
     videos: Sequence[Sequence[Source]],
     folder: Path,
-    recipe: PrepareRecipe,
+    settings: PreparationSettings,
     make_detector: Callable[[], FaceDetector],
     workers: int,
 ) -> Iterator[dict[str, Any]]:
@@ -34,7 +34,7 @@ def extract_videos(
     Args:
         videos: the files of each.
         folder: the prepared folder.
-        recipe: sampling, crop and confidence settings.
+        settings: sampling, crop and confidence settings.
         make_detector: called once in each worker; a module-level function or class.
         workers: processes to use; 0 works in this one.
 
@@ -42,14 +42,14 @@ def extract_videos(
         UserError: a worker process dies.
     """
     if workers == 0:
-        yield from _extract_here(videos, folder, recipe, make_detector)
+        yield from _extract_here(videos, folder, settings, make_detector)
         return
     # Spawned, not forked: a fork after torch has started its threads can hang.
     pool = ProcessPoolExecutor(
         min(workers, max(1, len(videos))),
         mp_context=get_context("spawn"),
         initializer=_start_worker,
-        initargs=(folder, recipe, make_detector),
+        initargs=(folder, settings, make_detector),
     )
     try:
         # Large ones first, so that no worker is left with one at the end.
@@ -68,26 +68,26 @@ def extract_videos(
 def _extract_here(
     videos: Sequence[Sequence[Source]],
     folder: Path,
-    recipe: PrepareRecipe,
+    settings: PreparationSettings,
     make_detector: Callable[[], FaceDetector],
 ) -> Iterator[dict[str, Any]]:
     with _one_thread():
         detector = make_detector()
         for files in videos:
-            yield extract_faces(files, folder, recipe, detector)
+            yield extract_faces(files, folder, settings, detector)
 
 
 _worker_extract: Callable[[Sequence[Source]], dict[str, Any]]
 """Set once in each worker process, so that the detector is built only once there."""
 
 
-def _start_worker(folder: Path, recipe: PrepareRecipe, make_detector: Callable[[], FaceDetector]) -> None:
+def _start_worker(folder: Path, settings: PreparationSettings, make_detector: Callable[[], FaceDetector]) -> None:
     global _worker_extract
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    _worker_extract = partial(extract_faces, folder=folder, recipe=recipe, detector=make_detector())
+    _worker_extract = partial(extract_faces, folder=folder, settings=settings, detector=make_detector())
 
 
 def _exit_with_parent() -> None:

@@ -39,9 +39,9 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 from deepfake_ms.data.augmentation import AUGMENTATIONS, augment, build_augmentation
 from deepfake_ms.data.datamodule import FaceDataModule
 from deepfake_ms.data.dataset import FACES
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.data.splits import balance
-from deepfake_ms.datasets.miniature import MiniatureRecipe, plan_corpus, render_video
+from deepfake_ms.datasets.miniature import MiniatureSettings, plan_corpus, render_video
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.manifest import LANDMARK_COLUMNS, SCHEMA, read_manifest, write_manifest
 from deepfake_ms.preprocessing.crops import CROP_SUFFIX, encode_crop
@@ -68,12 +68,12 @@ class Setting:
 
 def draw_faces(folder: Path, count: int) -> Path:
     """Make a prepared folder of `count` drawn faces, as many real as fake: whole frames of miniature videos, 224 px."""
-    recipe = MiniatureRecipe(seed=SEED, size=224, fps=1, seconds=4)
-    videos = plan_corpus(recipe)
+    settings = MiniatureSettings(seed=SEED, size=224, fps=1, seconds=4)
+    videos = plan_corpus(settings)
     rows = []
     for label in CLASS_NAMES:
         of_label = [video for video in videos if video.is_fake == (label == "fake")]
-        frames = chain.from_iterable(render_video(video, recipe) for video in of_label)
+        frames = chain.from_iterable(render_video(video, settings) for video in of_label)
         for number, (pixels, eyes) in enumerate(islice(frames, count // 2)):
             crop = folder / "crops" / label / f"{number:05d}{CROP_SUFFIX}"
             crop.parent.mkdir(parents=True, exist_ok=True)

@@ -40,13 +40,13 @@ from rich.console import Console
 from rich.table import Table
 
 from deepfake_ms.datasets import find_corpus
-from deepfake_ms.datasets.miniature import MiniatureRecipe, draw_corpus, plan_corpus, render_video
+from deepfake_ms.datasets.miniature import MiniatureSettings, draw_corpus, plan_corpus, render_video
 from deepfake_ms.preprocessing.frames import read_frames
 from deepfake_ms.preprocessing.mtcnn import MTCNNDetector
 from deepfake_ms.preprocessing.prepare import prepare_corpus
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.preprocessing.settings import PreparationSettings
 
-RECIPE = PrepareRecipe()
+SETTINGS = PreparationSettings()
 CONFIDENT = 0.9
 PROGRAMS = {
     "ours, 1 core": ("ours", 1),
@@ -94,10 +94,10 @@ def prepare_straightforwardly(paths: list[Path], output: Path) -> None:
             if boxes is None or probabilities[0] < CONFIDENT:
                 continue
             left, top, right, bottom = max(boxes, key=lambda box: box[2] - box[0])
-            half = max(right - left, bottom - top) * (1 + RECIPE.margin) / 2
+            half = max(right - left, bottom - top) * (1 + SETTINGS.margin) / 2
             x, y = (left + right) / 2, (top + bottom) / 2
             crop = image.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
-            crop.resize((RECIPE.crop_size, RECIPE.crop_size), Image.Resampling.BICUBIC).save(
+            crop.resize((SETTINGS.crop_size, SETTINGS.crop_size), Image.Resampling.BICUBIC).save(
                 output / f"{path.stem}_{number}.png"
             )
 
@@ -131,7 +131,7 @@ def run_program(program: str, cores: int, videos: Path, first: Path) -> float:
 
 
 def _prepare(videos: Path, output: Path, workers: int) -> None:
-    prepare_corpus(find_corpus("folder", videos), videos.name, RECIPE, output, workers)
+    prepare_corpus(find_corpus("folder", videos), videos.name, SETTINGS, output, workers)
 
 
 def _timed(work) -> float:
@@ -165,7 +165,7 @@ def compare_faces(videos: Path, truth: dict[str, np.ndarray] | None) -> dict[str
     found: dict[str, list] = {name: [] for name in ("ours", "theirs", *DISTANCES)}
     ours, theirs = MTCNNDetector(), MTCNN(keep_all=True)
     for path in sorted(videos.rglob("*.mp4")):
-        frames = list(read_frames(path, RECIPE.fps))
+        frames = list(read_frames(path, SETTINGS.fps))
         for frame, faces in zip(frames, ours.detect(frame.image for frame in frames), strict=True):
             faces = [face for face in faces if face.probability >= CONFIDENT]
             boxes, probabilities, landmarks = theirs.detect(frame.image, landmarks=True)
@@ -201,9 +201,11 @@ def compare_faces(videos: Path, truth: dict[str, np.ndarray] | None) -> dict[str
 
 def draw_videos(folder: Path) -> dict[str, np.ndarray]:
     """Draw a small corpus of 60 videos; returns the eye centres of each video's frames."""
-    recipe = MiniatureRecipe(identities=8, youtube_people=6, fakes=30)
-    draw_corpus(recipe, folder, workers=len(os.sched_getaffinity(0)))
-    return {video.name: np.stack([eyes for _, eyes in render_video(video, recipe)]) for video in plan_corpus(recipe)}
+    settings = MiniatureSettings(identities=8, youtube_people=6, fakes=30)
+    draw_corpus(settings, folder, workers=len(os.sched_getaffinity(0)))
+    return {
+        video.name: np.stack([eyes for _, eyes in render_video(video, settings)]) for video in plan_corpus(settings)
+    }
 
 
 def main() -> None:

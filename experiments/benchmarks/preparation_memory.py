@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.table import Table
 
 from deepfake_ms.datasets import find_corpus
-from deepfake_ms.datasets.miniature import MiniatureRecipe, draw_corpus
+from deepfake_ms.datasets.miniature import MiniatureSettings, draw_corpus
 from deepfake_ms.preprocessing.prepare import prepare_corpus
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.preprocessing.settings import PreparationSettings
 
 
 def prepare(videos: Path, output: Path) -> dict[str, float]:
     """Peak memory in MB of this process and of its worker."""
-    prepare_corpus(find_corpus("folder", videos), "linked", PrepareRecipe(), output, workers=1)
+    prepare_corpus(find_corpus("folder", videos), "linked", PreparationSettings(), output, workers=1)
     return {
         name: resource.getrusage(who).ru_maxrss / 1024
         for name, who in (("main process", resource.RUSAGE_SELF), ("worker", resource.RUSAGE_CHILDREN))
@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         drawn = Path(scratch) / "drawn"
         draw_corpus(
-            MiniatureRecipe(identities=4, cast_size=2, youtube_people=0, fakes=2, seconds=1.0), drawn, workers=1
+            MiniatureSettings(identities=4, cast_size=2, youtube_people=0, fakes=2, seconds=1.0), drawn, workers=1
         )
         video = next(drawn.glob("Celeb-real/*.mp4"))
         for count in options.counts:

@@ -47,13 +47,13 @@ from torch import Tensor
 
 from deepfake_ms.assembly import build_curriculum, build_data, build_detector, build_trainer_settings
 from deepfake_ms.data.splits import balance
-from deepfake_ms.detector import Detector
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import read_manifest
 from deepfake_ms.models.genconvit.ed import GenConViTED
-from deepfake_ms.noise import hush
+from deepfake_ms.quiet import hush
 from deepfake_ms.randomness import key
-from deepfake_ms.training import TrainerSettings, run_curriculum
+from deepfake_ms.training.detector import Detector
+from deepfake_ms.training.trainer import TrainerSettings, run_curriculum
 
 CONF = Path(__file__).parents[2] / "conf"
 LIBRARIES = ("torch", "lightning", "timm", "albumentations", "numpy")
@@ -212,10 +212,10 @@ def compose_config(plan: Plan) -> DictConfig:
                 "curriculum=masked_cropped_masked",
                 "augmentation=standard",
                 "trainer=cpu",
-                f"recipe.batch_size={plan.batch_size}",
-                "recipe.epochs=3",
-                "recipe.monitor=validation/loss",
-                "recipe.mode=min",
+                f"optimization.batch_size={plan.batch_size}",
+                "optimization.epochs=3",
+                "optimization.monitor=validation/loss",
+                "optimization.mode=min",
                 f"split.per_class={plan.per_class}",
                 "trainer.save_every_n_steps=1000000",
                 *SWITCHES[plan.switch],
@@ -225,13 +225,13 @@ def compose_config(plan: Plan) -> DictConfig:
 
 
 def deal(prepared: Path, per_class: int) -> pd.Series:
-    """Sides with `per_class` training faces of each class and a few for validation.
+    """Subsets with `per_class` training faces of each class and a few for validation.
 
     Raises:
         SystemExit: there are not as many.
     """
     manifest = read_manifest(prepared)
-    sides = pd.Series("unused", index=manifest.index)
+    subsets = pd.Series("unused", index=manifest.index)
     rows = balance(manifest, manifest.index.to_numpy(), per_class + VALIDATION_FACES, seed=0)
     for _, of_label in pd.Series(rows).groupby(manifest["label"].to_numpy()[rows]):
         if len(of_label) < per_class + VALIDATION_FACES:
@@ -239,9 +239,9 @@ def deal(prepared: Path, per_class: int) -> pd.Series:
                 f"{prepared} has {len(of_label)} faces of a class, {per_class + VALIDATION_FACES} are needed: "
                 "choose fewer --rounds or --steps, or a smaller --batch-size."
             )
-        sides[of_label.iloc[:VALIDATION_FACES]] = "validation"
-        sides[of_label.iloc[VALIDATION_FACES:]] = "train"
-    return sides
+        subsets[of_label.iloc[:VALIDATION_FACES]] = "validation"
+        subsets[of_label.iloc[VALIDATION_FACES:]] = "train"
+    return subsets
 
 
 def measure(plan: Plan, threads: int) -> Measured:
@@ -261,8 +261,8 @@ def measure(plan: Plan, threads: int) -> Measured:
     settings = build_trainer_settings(cfg.trainer)
     timed = TimedSettings(**{field.name: getattr(settings, field.name) for field in fields(settings)}, turns=turns)
     detector = make_detector()
-    sides = deal(plan.prepared, plan.per_class)
-    data = build_data(cfg, plan.prepared, sides, stage, detector.model, settings.processes, cfg.trainer.num_workers)
+    subsets = deal(plan.prepared, plan.per_class)
+    data = build_data(cfg, plan.prepared, subsets, stage, detector.model, settings.processes, cfg.trainer.num_workers)
     with tempfile.TemporaryDirectory() as folder:
         run_curriculum(
             Path(folder),

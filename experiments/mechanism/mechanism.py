@@ -19,8 +19,8 @@ from rich.console import Console
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically
 from deepfake_ms.labels import FAKE
-from deepfake_ms.metrics import LEVELS
-from deepfake_ms.statistics import bootstrap_intervals, paired_difference
+from deepfake_ms.scoring.intervals import bootstrap_intervals, paired_difference
+from deepfake_ms.scoring.metrics import LEVELS
 from experiments.report.cells import Cell, collect
 from experiments.report.paper_tables import TABLE_2, PaperTable
 from experiments.report.protocol import settle_protocol
@@ -64,7 +64,7 @@ def choose_group(predictions: pd.DataFrame, eye_artefacts: Mapping[str, bool], g
 def compare(
     table: PaperTable, cells: list[Cell], eye_artefacts: Mapping[str, bool], resamples: int
 ) -> Iterator[dict[str, object]]:
-    """AUROC of every row, and of one row minus another, per group and level; see `deepfake_ms.statistics`.
+    """AUROC of every row, and of one row minus another, per group and level; see `deepfake_ms.scoring.intervals`.
 
     Args:
         cells: after `settle_protocol`; only complete ones count.
@@ -88,7 +88,7 @@ def compare(
             for each in table.comparisons:
                 ours, theirs = (chosen.get(name, {}) for name in (each.row, each.other))
                 if seeds := sorted(ours.keys() & theirs.keys()):
-                    pair = ({seed: side[seed] for seed in seeds} for side in (ours, theirs))
+                    pair = ({seed: subset[seed] for seed in seeds} for subset in (ours, theirs))
                     summary = paired_difference(*pair, level, (METRIC,), resamples=resamples).loc[METRIC]
                     names = {"row": table.title_of(each.row), "minus": table.title_of(each.other)}
                     yield {**about, **names, "factor": each.factor, "seeds": len(seeds), **summary}
@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     first = next(cell for cell in settled.cells if cell.complete)
     data, codes = first.record["config"]["data"], ", ".join(settled.code_versions)
     protocol = (
-        f"{data['name']} {data['fingerprint']}, test side of split {first.record['config']['split']['policy']}; mean ± "
+        f"{data['name']} {data['fingerprint']}, test set of split {first.record['config']['split']['policy']}; mean ± "
         f"standard deviation over {found['seeds'].max()} seeds [95 % interval over test videos]; code: {codes}"
     )
     markdown = write_markdown(found, protocol)

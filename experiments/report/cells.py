@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.evaluation import PREDICTIONS_NAME, SCORES_NAME
+from deepfake_ms.evaluation.scores import PREDICTIONS_NAME, SCORES_NAME
 from deepfake_ms.launcher.jobs import RECORD_NAME as JOB_NAME
 from deepfake_ms.launcher.jobs import Status
-from deepfake_ms.loggers import METRICS_NAME
-from deepfake_ms.run_folder import AUDIT_NAME, RECORD_NAME
-from deepfake_ms.stage_chain import CHAIN_NAME
+from deepfake_ms.training.metrics_table import METRICS_NAME
+from deepfake_ms.training.run_folder import AUDIT_NAME, RECORD_NAME
+from deepfake_ms.training.stage_chain import CHAIN_NAME
 from experiments.report.paper_tables import PaperTable
 
 COMPLETE = "complete"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
-from deepfake_ms.metrics import CALIBRATION_BINS, LEVELS, TITLES, at_level
+from deepfake_ms.scoring.metrics import CALIBRATION_BINS, LEVELS, TITLES, at_level
 from experiments.report.cells import APART, Cell
 from experiments.report.grids import HEADLINE, measured_label, pair_title
 from experiments.report.results import CHOSEN, HALF, Results

@@ -7,7 +7,7 @@ import pandas as pd
 
 from deepfake_ms.data.audit import notes
 from deepfake_ms.labels import CLASS_NAMES
-from deepfake_ms.metrics import DECISION_METRICS, LEVELS, TITLES
+from deepfake_ms.scoring.metrics import DECISION_METRICS, LEVELS, TITLES
 from experiments.report.cells import APART, Cell
 from experiments.report.paper_tables import F1_READINGS, PUBLISHED_METRICS, PUBLISHED_ON, PaperTable
 from experiments.report.results import CHOSEN, HALF, Results, mean_confusion
@@ -229,8 +229,8 @@ def training_grid(results: Results) -> Grid:
         if not cells:
             continue
         config = cells[0].record["config"]
-        model, recipe, loss = config["model"], config["recipe"], config["loss"]
-        optimizer, curriculum = recipe["optimizer"], config["curriculum"]
+        model, optimization, loss = config["model"], config["optimization"], config["loss"]
+        optimizer, curriculum = optimization["optimizer"], config["curriculum"]
         weight = loss.get("class_weights", {}).get("fake")
         texts.append(
             (
@@ -240,9 +240,9 @@ def training_grid(results: Results) -> Grid:
                 config["augmentation"]["name"],
                 loss["name"] if weight is None else f"{loss['name']}, {weight:g}",
                 ", ".join(stage.get("faces", NONE) for stage in curriculum["stages"]),
-                f"{recipe['epochs']} epochs over all stages, batches of {recipe['batch_size']}, {optimizer['name']} at "
+                f"{optimization['epochs']} epochs over all stages, batches of {optimization['batch_size']}, {optimizer['name']} at "
                 f"{optimizer['lr']:g}",
-                f"{curriculum['carry']}, by {recipe['monitor']}",
+                f"{curriculum['carry']}, by {optimization['monitor']}",
             )
         )
     return Grid("How each row was trained", tuple(map(Column, names)), tuple(texts))
@@ -250,7 +250,7 @@ def training_grid(results: Results) -> Grid:
 
 def cell_grid(results: Results) -> Grid:
     """Every cell's status and what its numbers rest on."""
-    names = ("run", "status", "code", "configuration", "checkpoint", "thresholds (frame, video)", "test side opened")
+    names = ("run", "status", "code", "configuration", "checkpoint", "thresholds (frame, video)", "test set opened")
     texts = []
     for cell in results.cells:
         thresholds = ", ".join(NONE if value is None else _number(value) for value in map(cell.thresholds.get, LEVELS))
@@ -298,7 +298,7 @@ def confusion_grids(results: Results) -> list[Grid]:
 
 
 def audit_grids(cells: Sequence[Cell]) -> list[Grid]:
-    """What the split's sides hold, share and leave out; one pair of grids per different audit."""
+    """What the split's subsets hold, share and leave out; one pair of grids per different audit."""
     audits: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.complete and cell.audit:
@@ -309,16 +309,16 @@ def audit_grids(cells: Sequence[Cell]) -> list[Grid]:
         split = audit["split"]
         of = "all finished runs" if len(audits) == 1 else ", ".join(cell.name for cell in members)
         fractions = ":".join(f"{10 * value:g}" for value in split["fractions"])
-        caption = f"Sides of split {split['policy']} {fractions}, split seed {split['seed']}; {of}"
+        caption = f"Subsets of split {split['policy']} {fractions}, split seed {split['seed']}; {of}"
         names = ("videos", "identities", "real", "fake")
-        sides = tuple(
-            (side, *(str(counts.get(name, NONE)) for name in names)) for side, counts in audit["sides"].items()
+        subsets = tuple(
+            (subset, *(str(counts.get(name, NONE)) for name in names)) for subset, counts in audit["subsets"].items()
         )
-        grids.append(Grid(caption, (Column("side"), *(Column(name) for name in names)), sides))
+        grids.append(Grid(caption, (Column("subset"), *(Column(name) for name in names)), subsets))
         names = ("videos", "identities", "near_duplicates")
         shared = tuple((pair, *(str(counts[name]) for name in names)) for pair, counts in audit["shared"].items())
         columns = (Column("between"), *(Column(name.replace("_", " ")) for name in names))
-        grids.append(Grid(f"Shared between sides; {of}", columns, shared, tuple(notes(audit))))
+        grids.append(Grid(f"Shared between subsets; {of}", columns, shared, tuple(notes(audit))))
     return grids
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deepfake_ms.files import write_atomically
-from deepfake_ms.metrics import LEVELS
 from deepfake_ms.provenance import code_version
+from deepfake_ms.scoring.metrics import LEVELS
 from experiments.report.figures import (
     Picture,
     calibration_pictures,
@@ -121,7 +121,7 @@ def _status(results: Results, protocol: OneProtocol) -> tuple[str, ...]:
         )
         if (policy := complete[0].record["config"]["split"]["policy"]) != "paper_frames":
             sentences.append(
-                "The protocols differ: the paper split frames 6:2:2, so that a video stands on several sides; our "
+                "The protocols differ: the paper split frames 6:2:2, so that a video stands on several subsets; our "
                 f"split is {policy}."
             )
     if results.small:
@@ -169,15 +169,15 @@ def _provenance(results: Results, resamples: int) -> list[tuple[str, str]]:
     if complete:
         record = complete[0].record
         config = record["config"]
-        side = complete[0].predictions
+        subset = complete[0].predictions
         split = config["split"]
         fractions = ":".join(f"{10 * value:g}" for value in split["fractions"])
         facts = [
             ("Data", f"{results.data}, fingerprint {config['data']['fingerprint']}{_drawn(results)}"),
             ("Prepared faces", f"manifest sha256 {record['manifest_sha256']}"),
             (
-                "Test side",
-                f"{len(side):,} faces of {side['video_id'].nunique():,} videos, {int(side['label'].sum()):,} fake, "
+                "Test set",
+                f"{len(subset):,} faces of {subset['video_id'].nunique():,} videos, {int(subset['label'].sum()):,} fake, "
                 "the same in every run",
             ),
             ("Split", f"{split['policy']} {fractions}, split seed {split['seed']}"),

@@ -127,7 +127,7 @@ def _compare(row: str, other: str, factor: str) -> Comparison:
 
 TABLE_2 = PaperTable(
     number="2",
-    title="What each part of the recipe adds to GenConViT",
+    title="What each part of the optimization adds to GenConViT",
     rows=(
         _row("base", "base"),
         _row("wl", "WL"),
@@ -191,7 +191,15 @@ TABLE_1 = PaperTable(
     number="1",
     title="Detectors compared",
     rows=(*_PAPERS_DETECTORS, _GENCONVIT, _OURS, *_FURTHER_DETECTORS),
-    varied=("model", "starting_weights", "recipe", "augmentation", "loss", "curriculum.name", "curriculum.stages"),
+    varied=(
+        "model",
+        "starting_weights",
+        "optimization",
+        "augmentation",
+        "loss",
+        "curriculum.name",
+        "curriculum.stages",
+    ),
     comparisons=(
         Comparison(_OURS.experiment, _GENCONVIT.experiment, "the same network, with WL, RF and MEP"),
         *(Comparison(_OURS.experiment, row.experiment, "the paper's claim") for row in _PAPERS_DETECTORS),

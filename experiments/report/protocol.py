@@ -41,7 +41,7 @@ def settle_protocol(table: PaperTable, cells: Sequence[Cell], any_code: bool = F
     """Keep the protocol that most complete cells share (the earliest such, on a tie); put the others apart.
 
     A protocol is everything that decides about the numbers except the seed and what the table varies: data, split,
-    recipe, model, test faces and code. Within a row, what the table varies must be the same for all seeds, too.
+    optimization, model, test faces and code. Within a row, what the table varies must be the same for all seeds, too.
 
     Args:
         any_code: let cells that different code trained stand beside each other; the report then says so.

@@ -9,13 +9,13 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from deepfake_ms.labels import FAKE, REAL
-from deepfake_ms.metrics import DECISION_METRICS, LEVELS, TITLES, at_level, score_table
-from deepfake_ms.statistics import bootstrap_intervals, paired_difference
+from deepfake_ms.scoring.intervals import bootstrap_intervals, paired_difference
+from deepfake_ms.scoring.metrics import DECISION_METRICS, LEVELS, TITLES, at_level, score_table
 from experiments.report.cells import Cell
 from experiments.report.paper_tables import PUBLISHED_ON, Comparison, PaperTable
 
 HALF, CHOSEN = ".5", "validation"
-"""Thresholds: .5, and the one that each run's validation side chooses."""
+"""Thresholds: .5, and the one that each run's validation set chooses."""
 KINDS = ("published", "row", "difference", "seed", "seed_difference", "cell")
 COLUMNS = [
     "table",

@@ -26,9 +26,9 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.launcher.jobs import Job, Status, folder_name, read_record
 from deepfake_ms.preprocessing.prepared import read_prepared
 from deepfake_ms.provenance import code_digest
-from deepfake_ms.run_folder import RECORD_NAME, config_hash, read_run
-from deepfake_ms.shared_stages import find_stage, name_stages
-from deepfake_ms.stage_chain import read_chain
+from deepfake_ms.training.run_folder import RECORD_NAME, config_hash, read_run
+from deepfake_ms.training.shared_stages import find_stage, name_stages
+from deepfake_ms.training.stage_chain import read_chain
 
 PROGRAM = "train train"
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.metrics import LEVELS, TITLES
-from deepfake_ms.run_folder import read_run
-from deepfake_ms.wandb_run import ID_NAME, STEP, require_login
+from deepfake_ms.scoring.metrics import LEVELS, TITLES
+from deepfake_ms.training.run_folder import read_run
+from deepfake_ms.training.wandb_run import ID_NAME, STEP, require_login
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import PanelGrid, Report, Runset

@@ -49,7 +49,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "label": label,
                     "method": "real" if label == "real" else "swap",
                     "identities": identities,
-                    "official_side": "test" if identities[0] in ("id0", "id1") else None,
+                    "official_subset": "test" if identities[0] in ("id0", "id1") else None,
                     "frame_index": frame,
                     "time_s": float(frame),
                     **dict.fromkeys(["box_left", "box_top", "box_right", "box_bottom"], 0.0),

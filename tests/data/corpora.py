@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from deepfake_ms.data.splits import SIDES
+from deepfake_ms.data.splits import SUBSETS
 
 
 def manifest_of(videos: dict[str, list[str]], frames: int = 4) -> pd.DataFrame:
@@ -16,7 +16,7 @@ def manifest_of(videos: dict[str, list[str]], frames: int = 4) -> pd.DataFrame:
             "video_id": video,
             "label": video.split("/")[0],
             "identities": np.array(persons, dtype=object),
-            "official_side": None,
+            "official_subset": None,
             "frame_index": frame,
             "perceptual_hash": hashlib.sha256(f"{video}#{frame}".encode()).hexdigest(),
         }
@@ -41,15 +41,15 @@ def corpus(persons: int, cast: int, real_each: int = 3, anonymous: int = 0, fram
     videos |= {f"real/stranger{i}": [] for i in range(anonymous)}
     manifest = manifest_of(videos, frames)
     tested = (manifest["identities"].str[0] == "id0") | manifest["video_id"].isin(["real/stranger0", "real/stranger1"])
-    return manifest.assign(official_side=manifest["official_side"].mask(tested, "test"))
+    return manifest.assign(official_subset=manifest["official_subset"].mask(tested, "test"))
 
 
-def shares(manifest: pd.DataFrame, sides: pd.Series, label: str) -> list[float]:
-    """Of the faces with `label`, on each of the three sides."""
-    of_label = sides[manifest["label"] == label]
-    return [(of_label == side).mean() for side in SIDES]
+def shares(manifest: pd.DataFrame, subsets: pd.Series, label: str) -> list[float]:
+    """Of the faces with `label`, on each of the three subsets."""
+    of_label = subsets[manifest["label"] == label]
+    return [(of_label == subset).mean() for subset in SUBSETS]
 
 
-def persons_on(manifest: pd.DataFrame, sides: pd.Series, side: str) -> set[str]:
-    """Who is on `side`."""
-    return {person for persons in manifest.loc[sides == side, "identities"] for person in persons}
+def persons_on(manifest: pd.DataFrame, subsets: pd.Series, subset: str) -> set[str]:
+    """Who is on `subset`."""
+    return {person for persons in manifest.loc[subsets == subset, "identities"] for person in persons}

@@ -4,7 +4,7 @@ import pytest
 from corpora import corpus, manifest_of
 
 from deepfake_ms.data.audit import PAIRS, audit_split, check_split, notes
-from deepfake_ms.data.splits import DISJOINT, SIDES, SplitPolicy, split_manifest
+from deepfake_ms.data.splits import DISJOINT, SUBSETS, SplitPolicy, split_manifest
 from deepfake_ms.errors import UserError
 
 
@@ -26,12 +26,12 @@ def copy_face(manifest, original: str, copy: str, changed_bits: int = 0) -> None
 def test_counts():
     videos = {"real/a": ["A"], "real/b": ["B"], "fake/a_b": ["A", "B"], "fake/c_d": ["C", "D"], "real/e": []}
     manifest = manifest_of(videos, frames=2)
-    side = {"real/a": "train", "fake/a_b": "train", "real/b": "validation", "fake/c_d": "test"}
-    sides = manifest["video_id"].map(side).fillna("unused")
-    sides[manifest["sample_id"] == "real/a#1"] = "test"
+    subset = {"real/a": "train", "fake/a_b": "train", "real/b": "validation", "fake/c_d": "test"}
+    subsets = manifest["video_id"].map(subset).fillna("unused")
+    subsets[manifest["sample_id"] == "real/a#1"] = "test"
     copy_face(manifest, "real/a#0", "real/b#0")
-    audit = audit_split(manifest, sides, SplitPolicy("video"))
-    assert audit["sides"] == {
+    audit = audit_split(manifest, subsets, SplitPolicy("video"))
+    assert audit["subsets"] == {
         "train": {"real": 1, "fake": 2, "videos": 2, "identities": 2},
         "validation": {"real": 2, "fake": 0, "videos": 1, "identities": 1},
         "test": {"real": 1, "fake": 2, "videos": 2, "identities": 3},
@@ -62,15 +62,15 @@ def test_paper_frames_leak_videos_and_persons_and_video_only_persons():
 @pytest.mark.parametrize(("changed_bits", "count"), [(0, 1), (40, 1), (41, 0)])
 def test_near_duplicates_are_counted_on_the_later_side(changed_bits, count):
     manifest = corpus(persons=20, cast=4, frames=2)
-    sides = split_manifest(manifest, SplitPolicy("identity"))
-    original = manifest["sample_id"][sides == "train"].iloc[3]
-    tested = manifest["sample_id"][sides == "test"]
+    subsets = split_manifest(manifest, SplitPolicy("identity"))
+    original = manifest["sample_id"][subsets == "train"].iloc[3]
+    tested = manifest["sample_id"][subsets == "test"]
     copy_face(manifest, original, tested.iloc[0], changed_bits)
-    audit = audit_split(manifest, sides, SplitPolicy("identity"))
+    audit = audit_split(manifest, subsets, SplitPolicy("identity"))
     assert audit["shared"]["train and test"]["near_duplicates"] == count
     assert any("Near-duplicates" in note for note in notes(audit)) == bool(count)
     copy_face(manifest, original, tested.iloc[1], changed_bits)
-    audit = audit_split(manifest, sides, SplitPolicy("identity"))
+    audit = audit_split(manifest, subsets, SplitPolicy("identity"))
     assert shared(audit, "near_duplicates") == [0, 2 * count, 0]
 
 
@@ -85,8 +85,8 @@ def test_what_must_be_disjoint_is_refused_if_shared_and_let_pass_if_not(what):
     manifest = corpus(persons=20, cast=4)
     leaking = {"videos": "paper_frames", "identities": "video", "near_duplicates": "identity"}[what]
     copied = manifest.copy()
-    sides = split_manifest(manifest, SplitPolicy("identity"))
-    first, second = (manifest["sample_id"][sides == side].iloc[0] for side in ("train", "validation"))
+    subsets = split_manifest(manifest, SplitPolicy("identity"))
+    first, second = (manifest["sample_id"][subsets == subset].iloc[0] for subset in ("train", "validation"))
     copy_face(copied, first, second)
     said = rf"{what.replace('_', '-')} must be disjoint .* in train and validation"
     with pytest.raises(UserError, match=said) as told:
@@ -108,11 +108,11 @@ def test_identities_cannot_be_required_to_be_disjoint_where_none_is_known():
 
 def test_what_does_not_separate_is_said():
     manifest = corpus(persons=20, cast=20)
-    sides = split_manifest(manifest, SplitPolicy("identity"))
-    count = manifest["video_id"][sides == "unused"].nunique()
-    (said,) = notes(audit_split(manifest, sides, SplitPolicy("identity")))
+    subsets = split_manifest(manifest, SplitPolicy("identity"))
+    count = manifest["video_id"][subsets == "unused"].nunique()
+    (said,) = notes(audit_split(manifest, subsets, SplitPolicy("identity")))
     assert said == (
-        f"identity: {count} of 380 fake videos ({count / 380:.1%}) join persons of two sides and are left out."
+        f"identity: {count} of 380 fake videos ({count / 380:.1%}) join persons of two subsets and are left out."
     )
     assert notes(audited(corpus(persons=20, cast=4), "identity")) == []
 
@@ -120,7 +120,7 @@ def test_what_does_not_separate_is_said():
 def test_what_no_list_names_and_what_has_no_label_is_said():
     manifest = corpus(persons=20, cast=4)
     videos = manifest["video_id"].unique()
-    manifest["official_side"] = manifest["video_id"].map(dict(zip(videos[3:], SIDES * 100, strict=False)))
+    manifest["official_subset"] = manifest["video_id"].map(dict(zip(videos[3:], SUBSETS * 100, strict=False)))
     manifest.loc[manifest["video_id"] == videos[-1], "label"] = "unlabelled"
     assert notes(audited(manifest, "official")) == [
         "official: 3 of 60 fake videos (5.0%) are not in the corpus's lists and are left out.",

@@ -7,7 +7,7 @@ import torch
 from conftest import SIZE
 
 from deepfake_ms.data.datamodule import FaceDataModule
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.data.splits import SplitPolicy, split_manifest
 
 
@@ -44,11 +44,11 @@ def indices(loader) -> list[int]:
 def test_only_training_faces_are_masked_and_augmented(build, manifest):
     module = build(augmentation="released_rf")  # keeps black black
     assert all(masked(image) for batch in module.train_dataloader() for image in batch["image"])
-    sides = module.sides.to_numpy()
-    for loader, side in ((module.val_dataloader(), "validation"), (module.test_dataloader(), "test")):
-        assert sorted(indices(loader)) == np.flatnonzero(sides == side).tolist()
+    subsets = module.subsets.to_numpy()
+    for loader, subset in ((module.val_dataloader(), "validation"), (module.test_dataloader(), "test")):
+        assert sorted(indices(loader)) == np.flatnonzero(subsets == subset).tolist()
         plain = build(faces="cropped", augmentation="none")
-        twin = plain.val_dataloader() if side == "validation" else plain.test_dataloader()
+        twin = plain.val_dataloader() if subset == "validation" else plain.test_dataloader()
         for batch, expected in zip(loader, twin, strict=True):
             assert not any(masked(image) for image in batch["image"])
             assert torch.equal(batch["image"], expected["image"])
@@ -71,7 +71,7 @@ def test_training_is_balanced_and_of_the_training_side(build, manifest):
     (batch,) = module.train_dataloader()
     assert batch["label"].bincount().tolist() == [5, 5]
     assert batch["label"].dtype == batch["index"].dtype == torch.int64
-    assert (module.sides.iloc[batch["index"].numpy()] == "train").all()
+    assert (module.subsets.iloc[batch["index"].numpy()] == "train").all()
     labels = manifest.iloc[batch["index"].numpy()]["label"].map({"real": 0, "fake": 1})
     assert batch["label"].tolist() == labels.tolist()
 
@@ -111,7 +111,7 @@ def test_ranks_share_the_sides_without_repeats(build):
     together = list(chain(*train))
     assert len(set(together)) == len(together)
     validation = list(chain(*(indices(module.val_dataloader()) for module in modules)))
-    assert sorted(validation) == np.flatnonzero(modules[0].sides == "validation").tolist()
+    assert sorted(validation) == np.flatnonzero(modules[0].subsets == "validation").tolist()
 
 
 def test_loading_leaves_the_global_random_stream_alone(build):

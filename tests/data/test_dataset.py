@@ -7,7 +7,7 @@ from conftest import SIZE, formula_image
 
 from deepfake_ms.data.augmentation import build_augmentation
 from deepfake_ms.data.dataset import FaceDataset, normalise
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.errors import UserError
 from deepfake_ms.preprocessing.crops import CROP_SUFFIX, encode_crop
 

@@ -12,7 +12,7 @@ from deepfake_ms.data import facial_swap
 from deepfake_ms.data.augmentation import augment_with_box, build_augmentation
 from deepfake_ms.data.datamodule import FaceDataModule
 from deepfake_ms.data.dataset import FaceDataset
-from deepfake_ms.data.eye_masks import EyeMask
+from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.data.face_pairs import NO_PARTNER, find_partners
 from deepfake_ms.data.facial_swap import KINDS, NOWHERE, WHOLE, CroppedFace, dssim, similarity, swap_faces
 from deepfake_ms.data.splits import SplitPolicy, split_manifest

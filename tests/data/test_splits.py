@@ -4,50 +4,50 @@ import numpy as np
 import pytest
 from corpora import corpus, manifest_of, persons_on, shares
 
-from deepfake_ms.data.splits import SIDES, SplitPolicy, balance, split_manifest
+from deepfake_ms.data.splits import SUBSETS, SplitPolicy, balance, split_manifest
 from deepfake_ms.errors import UserError
 
-TWO_SIDES = list(combinations(SIDES, 2))
+TWO_SIDES = list(combinations(SUBSETS, 2))
 
 
 @pytest.mark.parametrize("policy", ["paper_frames", "video", "identity"])
 def test_proportions_hold_for_each_class(policy):
     manifest = corpus(persons=40, cast=4, anonymous=20)
-    sides = split_manifest(manifest, SplitPolicy(policy))
+    subsets = split_manifest(manifest, SplitPolicy(policy))
     for label in ("real", "fake"):
-        assert shares(manifest, sides, label) == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
+        assert shares(manifest, subsets, label) == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
 
 
 @pytest.mark.parametrize("policy", ["paper_frames", "video", "identity", "official"])
 def test_independent_of_row_order_and_seeded(policy):
     manifest = corpus(persons=20, cast=4, anonymous=10)
-    sides = split_manifest(manifest, SplitPolicy(policy, seed=1))
+    subsets = split_manifest(manifest, SplitPolicy(policy, seed=1))
     shuffled = manifest.sample(frac=1, random_state=0)
     again = split_manifest(shuffled, SplitPolicy(policy, seed=1))
     assert again.index.equals(shuffled.index)
-    assert again.sort_index().equals(sides)
-    assert not split_manifest(manifest, SplitPolicy(policy, seed=2)).equals(sides)
+    assert again.sort_index().equals(subsets)
+    assert not split_manifest(manifest, SplitPolicy(policy, seed=2)).equals(subsets)
 
 
 def test_identity_keeps_casts_together_and_uses_everything():
     manifest = corpus(persons=20, cast=4, anonymous=5)
-    sides = split_manifest(manifest, SplitPolicy("identity"))
-    assert set(sides) == set(SIDES)
+    subsets = split_manifest(manifest, SplitPolicy("identity"))
+    assert set(subsets) == set(SUBSETS)
     for one, other in TWO_SIDES:
-        assert not persons_on(manifest, sides, one) & persons_on(manifest, sides, other)
+        assert not persons_on(manifest, subsets, one) & persons_on(manifest, subsets, other)
 
 
 def test_identity_deals_out_persons_when_all_are_swapped_with_all():
     manifest = corpus(persons=20, cast=20, anonymous=20)
-    sides = split_manifest(manifest, SplitPolicy("identity"))
-    assert shares(manifest, sides, "real") == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
+    subsets = split_manifest(manifest, SplitPolicy("identity"))
+    assert shares(manifest, subsets, "real") == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
     for one, other in TWO_SIDES:
-        assert not persons_on(manifest, sides, one) & persons_on(manifest, sides, other)
-    # Unused are exactly the fakes whose two persons stand on different sides.
+        assert not persons_on(manifest, subsets, one) & persons_on(manifest, subsets, other)
+    # Unused are exactly the fakes whose two persons stand on different subsets.
     alone = manifest["identities"].map(len) == 1
-    side_of = dict(zip(manifest.loc[alone, "identities"].str[0], sides[alone], strict=True))
-    crossing = manifest["identities"].map(lambda persons: len({side_of[person] for person in persons}) == 2)
-    assert ((sides == "unused") == crossing).all()
+    subset_of = dict(zip(manifest.loc[alone, "identities"].str[0], subsets[alone], strict=True))
+    crossing = manifest["identities"].map(lambda persons: len({subset_of[person] for person in persons}) == 2)
+    assert ((subsets == "unused") == crossing).all()
     assert crossing.any()
 
 
@@ -68,42 +68,42 @@ def graph(fakes: list[tuple[int, int]]) -> dict[str, list[str]]:
 )
 def test_identity_on_a_graph_in_one_piece_leaves_out_only_what_joins_two_sides(fakes):
     manifest = manifest_of(graph(fakes), frames=1)
-    sides = split_manifest(manifest, SplitPolicy("identity"))
+    subsets = split_manifest(manifest, SplitPolicy("identity"))
     for one, other in TWO_SIDES:
-        assert not persons_on(manifest, sides, one) & persons_on(manifest, sides, other)
+        assert not persons_on(manifest, subsets, one) & persons_on(manifest, subsets, other)
     real = manifest["label"] == "real"
-    assert (sides[real] != "unused").all()
-    assert shares(manifest, sides, "real") == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
-    side_of = dict(zip(manifest["video_id"][real].str.removeprefix("real/"), sides[real], strict=True))
-    crossing = manifest["identities"][~real].map(lambda pair: side_of[pair[0]] != side_of[pair[1]])
-    assert ((sides[~real] == "unused") == crossing).all()
+    assert (subsets[real] != "unused").all()
+    assert shares(manifest, subsets, "real") == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
+    subset_of = dict(zip(manifest["video_id"][real].str.removeprefix("real/"), subsets[real], strict=True))
+    crossing = manifest["identities"][~real].map(lambda pair: subset_of[pair[0]] != subset_of[pair[1]])
+    assert ((subsets[~real] == "unused") == crossing).all()
     assert crossing.any()
 
 
 def test_identity_uses_all_of_a_corpus_without_known_persons():
     videos = {f"{label}/{i}": [] for label in ("real", "fake") for i in range(20)}
     manifest = manifest_of(videos)
-    sides = split_manifest(manifest, SplitPolicy("identity"))
-    assert set(sides) == set(SIDES)
-    assert sides.groupby(manifest["video_id"]).nunique().max() == 1
+    subsets = split_manifest(manifest, SplitPolicy("identity"))
+    assert set(subsets) == set(SUBSETS)
+    assert subsets.groupby(manifest["video_id"]).nunique().max() == 1
 
 
 def test_official_test_list_and_validation_by_identity():
     manifest = corpus(persons=20, cast=4, anonymous=10)
-    sides = split_manifest(manifest, SplitPolicy("official"))
-    assert ((sides == "test") == (manifest["official_side"] == "test")).all()
-    assert not persons_on(manifest, sides, "train") & persons_on(manifest, sides, "validation")
-    rest = sides[manifest["official_side"] != "test"]
+    subsets = split_manifest(manifest, SplitPolicy("official"))
+    assert ((subsets == "test") == (manifest["official_subset"] == "test")).all()
+    assert not persons_on(manifest, subsets, "train") & persons_on(manifest, subsets, "validation")
+    rest = subsets[manifest["official_subset"] != "test"]
     assert (rest == "validation").mean() == pytest.approx(0.25, abs=0.1)
 
 
 def test_official_lists_of_all_three_sides_are_taken_as_they_are():
     manifest = corpus(persons=20, cast=4)
-    listed = manifest["video_id"].map(dict(zip(manifest["video_id"].unique(), SIDES * 100, strict=False)))
-    manifest["official_side"] = listed.mask(manifest["video_id"] == "real/id3_1")
-    sides = split_manifest(manifest, SplitPolicy("official"))
-    assert (sides == listed.mask(manifest["video_id"] == "real/id3_1", "unused")).all()
-    assert (sides == "unused").any()
+    listed = manifest["video_id"].map(dict(zip(manifest["video_id"].unique(), SUBSETS * 100, strict=False)))
+    manifest["official_subset"] = listed.mask(manifest["video_id"] == "real/id3_1")
+    subsets = split_manifest(manifest, SplitPolicy("official"))
+    assert (subsets == listed.mask(manifest["video_id"] == "real/id3_1", "unused")).all()
+    assert (subsets == "unused").any()
 
 
 @pytest.mark.parametrize(
@@ -115,23 +115,23 @@ def test_official_lists_of_all_three_sides_are_taken_as_they_are():
     ],
 )
 def test_official_refuses_lists_that_make_no_split(listed, found):
-    manifest = corpus(persons=20, cast=4).assign(official_side=None)
-    for number, side in enumerate(listed):
-        manifest.loc[manifest["video_id"] == f"real/id{number}_0", "official_side"] = side
+    manifest = corpus(persons=20, cast=4).assign(official_subset=None)
+    for number, subset in enumerate(listed):
+        manifest.loc[manifest["video_id"] == f"real/id{number}_0", "official_subset"] = subset
     with pytest.raises(UserError, match=f"lists name {found}, .*choose another split policy"):
         split_manifest(manifest, SplitPolicy("official"))
 
 
 def test_official_refuses_a_corpus_of_test_videos_only():
     with pytest.raises(UserError, match="every video is in the corpus's test list"):
-        split_manifest(corpus(persons=20, cast=4).assign(official_side="test"), SplitPolicy("official"))
+        split_manifest(corpus(persons=20, cast=4).assign(official_subset="test"), SplitPolicy("official"))
 
 
 def test_unlabelled_faces_are_unused():
     manifest = corpus(persons=20, cast=4)
     manifest.loc[manifest["video_id"] == "real/id0_0", "label"] = "unlabelled"
-    sides = split_manifest(manifest, SplitPolicy("video"))
-    assert ((sides == "unused") == (manifest["label"] == "unlabelled")).all()
+    subsets = split_manifest(manifest, SplitPolicy("video"))
+    assert ((subsets == "unused") == (manifest["label"] == "unlabelled")).all()
 
 
 def test_balance_takes_as_many_of_each_from_the_rows():

@@ -27,7 +27,7 @@ def corpus(tmp_path):
 def test_labels_identities_and_test_list(corpus):
     sources = {source.name: source for source in find_corpus("celebdf", corpus).sources}
     assert list(sources) == sorted(VIDEOS)
-    told = {name: (s.video_id, s.label, s.method, s.identities, s.official_side) for name, s in sources.items()}
+    told = {name: (s.video_id, s.label, s.method, s.identities, s.official_subset) for name, s in sources.items()}
     assert told == {
         "Celeb-real/id0_0000.mp4": ("Celeb-real/id0_0000", "real", "real", ("id0",), None),
         "Celeb-real/id1_0003.mp4": ("Celeb-real/id1_0003", "real", "real", ("id1",), None),

@@ -21,7 +21,7 @@ def corpus(tmp_path):
 
 def test_labels_and_identities(corpus):
     found = find_corpus("dfd", corpus, {"compression": "c40"})
-    assert [(s.name, s.video_id, s.label, s.method, s.identities, s.official_side) for s in found.sources] == [
+    assert [(s.name, s.video_id, s.label, s.method, s.identities, s.official_subset) for s in found.sources] == [
         (
             FAKE,
             "DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK",

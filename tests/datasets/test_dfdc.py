@@ -31,7 +31,7 @@ def make(root, parts=PARTS):
 
 def test_labels_and_the_original_as_identity(tmp_path):
     found = find_corpus("dfdc", make(tmp_path))
-    assert {s.video_id: (s.label, s.method, s.identities, s.official_side) for s in found.sources} == {
+    assert {s.video_id: (s.label, s.method, s.identities, s.official_subset) for s in found.sources} == {
         "dfdc_train_part_0/aaa": ("real", "real", ("aaa",), None),
         "dfdc_train_part_0/bbb": ("fake", "dfdc", ("aaa",), None),
         "dfdc_train_part_0/ccc": ("fake", "dfdc", ("ccc",), None),
@@ -54,10 +54,10 @@ def test_one_part_may_be_the_root(tmp_path):
 def test_sides_are_taken_if_the_parts_name_several(tmp_path):
     make(tmp_path)
     make(tmp_path, {"held_out": {"fff.mp4": {"label": "REAL", "split": "test"}, "ggg.mp4": {"label": "REAL"}}})
-    sides = {source.video_id: source.official_side for source in find_corpus("dfdc", tmp_path).sources}
-    assert sides["held_out/fff"] == "test"
-    assert sides["held_out/ggg"] is None
-    assert sides["dfdc_train_part_0/aaa"] == "train"
+    subsets = {source.video_id: source.official_subset for source in find_corpus("dfdc", tmp_path).sources}
+    assert subsets["held_out/fff"] == "test"
+    assert subsets["held_out/ggg"] is None
+    assert subsets["dfdc_train_part_0/aaa"] == "train"
 
 
 def test_named_clips_that_are_not_there_are_told(tmp_path):

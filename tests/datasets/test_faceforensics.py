@@ -49,7 +49,7 @@ def test_labels_methods_identities_and_sides(corpus):
             found[video_id].label,
             found[video_id].method,
             found[video_id].identities,
-            found[video_id].official_side,
+            found[video_id].official_subset,
         )
         for video_id in ("youtube/003", "Deepfakes/000_003", "FaceShifter/003_000", "Deepfakes/010_011", "youtube/021")
     }
@@ -69,7 +69,7 @@ def test_labels_methods_identities_and_sides(corpus):
 def test_split_files_are_found_where_people_put_them(tmp_path, folder):
     make_sequences(tmp_path)
     make_splits(tmp_path / folder)
-    assert by_id(find_corpus("faceforensics", tmp_path))["youtube/020"].official_side == "test"
+    assert by_id(find_corpus("faceforensics", tmp_path))["youtube/020"].official_subset == "test"
 
 
 def test_what_the_lists_promise_and_the_folders_lack_is_told(corpus):
@@ -85,7 +85,7 @@ def test_what_the_lists_promise_and_the_folders_lack_is_told(corpus):
 def test_without_split_files_nothing_is_official_nor_missing(tmp_path):
     make_sequences(tmp_path)
     corpus = find_corpus("faceforensics", tmp_path)
-    assert {source.official_side for source in corpus.sources} == {None}
+    assert {source.official_subset for source in corpus.sources} == {None}
     assert corpus.missing == ()
 
 

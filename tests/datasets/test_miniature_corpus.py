@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from deepfake_ms.datasets.miniature import MiniatureRecipe, corpus, draw_corpus, plan_corpus, render_video
+from deepfake_ms.datasets.miniature import MiniatureSettings, corpus, draw_corpus, plan_corpus, render_video
 from deepfake_ms.errors import UserError
 
-SMALL = MiniatureRecipe(
+SMALL = MiniatureSettings(
     seed=3, identities=4, cast_size=2, videos_per_identity=1, youtube_people=2, fakes=3, seconds=0.5, fps=4, size=96
 )
 
@@ -62,7 +62,7 @@ def test_corpus_json_says_that_it_is_synthetic_and_what_was_drawn(drawn):
     document = json.loads((drawn / "corpus.json").read_text())
     assert document["synthetic"] is True
     assert document["generator_version"] == corpus.GENERATOR_VERSION
-    assert MiniatureRecipe(**document["recipe"]) == SMALL
+    assert MiniatureSettings(**document["settings"]) == SMALL
     assert set(document["fakes"]) == {video.name for video in plan_corpus(SMALL) if video.is_fake}
     assert all(set(strengths) == {"eyes", "seam", "mouth", "resample"} for strengths in document["fakes"].values())
 
@@ -86,7 +86,7 @@ def test_more_videos_change_no_other():
 
 
 def test_more_fakes_keep_the_fewer():
-    plans = [set(plan_corpus(replace(MiniatureRecipe(), fakes=fakes))) for fakes in (0, 40, 130)]
+    plans = [set(plan_corpus(replace(MiniatureSettings(), fakes=fakes))) for fakes in (0, 40, 130)]
     assert plans[0] < plans[1] < plans[2]
 
 
@@ -98,7 +98,7 @@ def test_another_seed_draws_other_people():
 
 
 def test_plan_keeps_casts_and_sides_apart():
-    plan = plan_corpus(MiniatureRecipe())
+    plan = plan_corpus(MiniatureSettings())
     tested = {person for video in plan if video.official_test for person in (video.target, video.donor)} - {None}
     trained = {person for video in plan if not video.official_test for person in (video.target, video.donor)} - {None}
     assert not tested & trained
@@ -112,7 +112,7 @@ def test_plan_keeps_casts_and_sides_apart():
 
 
 def test_eye_shortcut_spares_only_fakes_of_its_side():
-    plan = plan_corpus(MiniatureRecipe(eye_share_training=1.0, eye_share_test=0.4))
+    plan = plan_corpus(MiniatureSettings(eye_share_training=1.0, eye_share_test=0.4))
     trained, tested = (
         [video.artefacts.eyes > 0 for video in plan if video.is_fake and video.official_test is side]
         for side in (False, True)
@@ -124,7 +124,7 @@ def test_eye_shortcut_spares_only_fakes_of_its_side():
 
 def test_quality_spread_weakens_each_fake_by_a_factor_of_its_own():
     even, spread = (
-        {video.name: video.artefacts for video in plan_corpus(MiniatureRecipe(quality_spread=value)) if video.is_fake}
+        {video.name: video.artefacts for video in plan_corpus(MiniatureSettings(quality_spread=value)) if video.is_fake}
         for value in (0.0, 0.8)
     )
     assert len(set(even.values())) == 1
@@ -165,8 +165,8 @@ def test_half_written_video_is_drawn_again(drawn, tmp_path, monkeypatch):
     root, broken = tmp_path / "corpus", plan_corpus(SMALL)[2].name
     whole_video = corpus.render_video
 
-    def dies_after_a_frame(video, recipe):
-        for frame in whole_video(video, recipe):
+    def dies_after_a_frame(video, settings):
+        for frame in whole_video(video, settings):
             yield frame
             if video.name == broken:
                 raise Interrupted
@@ -191,9 +191,9 @@ def test_complete_corpus_is_reused(drawn, monkeypatch):
 def test_two_at_once_draw_every_video_once(drawn, tmp_path, monkeypatch):
     names, draw = [], corpus._draw_video
 
-    def counted(video, recipe, root):
+    def counted(video, settings, root):
         names.append(video.name)
-        draw(video, recipe, root)
+        draw(video, settings, root)
 
     monkeypatch.setattr(corpus, "_draw_video", counted)
     with ThreadPoolExecutor(2) as pool:
@@ -205,7 +205,7 @@ def test_two_at_once_draw_every_video_once(drawn, tmp_path, monkeypatch):
 
 def test_another_recipe_or_generator_is_refused(drawn, monkeypatch):
     before = files_of(drawn)
-    with pytest.raises(UserError, match=r"corpus.*another recipe.*another folder"):
+    with pytest.raises(UserError, match=r"corpus.*another settings.*another folder"):
         draw_corpus(replace(SMALL, artefacts={"eyes": 0.9}), drawn, workers=1)
     monkeypatch.setattr(corpus, "GENERATOR_VERSION", corpus.GENERATOR_VERSION + 1)
     with pytest.raises(UserError, match="generator version"):
@@ -216,7 +216,7 @@ def test_another_recipe_or_generator_is_refused(drawn, monkeypatch):
 def test_unfinished_corpus_of_another_recipe_is_refused(tmp_path):
     with pytest.raises(Interrupted):
         draw_corpus(SMALL, tmp_path, workers=1, progress=interrupt_at(0))
-    with pytest.raises(UserError, match="another recipe"):
+    with pytest.raises(UserError, match="another settings"):
         draw_corpus(replace(SMALL, crf=30), tmp_path, workers=1)
 
 
@@ -228,8 +228,8 @@ def test_foreign_folder_is_not_drawn_into(tmp_path):
 
 
 def test_whole_numbers_are_the_same_recipe():
-    whole = MiniatureRecipe(seconds=3, artefacts={"eyes": 1, "seam": 0, "mouth": 0, "resample": 0})
-    fraction = MiniatureRecipe(seconds=3.0, artefacts={"eyes": 1.0, "seam": 0.0, "mouth": 0.0, "resample": 0.0})
+    whole = MiniatureSettings(seconds=3, artefacts={"eyes": 1, "seam": 0, "mouth": 0, "resample": 0})
+    fraction = MiniatureSettings(seconds=3.0, artefacts={"eyes": 1.0, "seam": 0.0, "mouth": 0.0, "resample": 0.0})
     assert corpus.describe_corpus(whole) == corpus.describe_corpus(fraction)
 
 
@@ -253,4 +253,4 @@ def test_whole_numbers_are_the_same_recipe():
 )
 def test_impossible_recipes_are_refused(values, message):
     with pytest.raises(UserError, match=message):
-        MiniatureRecipe(**values)
+        MiniatureSettings(**values)

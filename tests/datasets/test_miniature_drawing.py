@@ -10,14 +10,14 @@ from facenet_pytorch import MTCNN
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from deepfake_ms.datasets.miniature import ArtefactStrengths, MiniatureRecipe, draw_corpus, plan_corpus, render_video
+from deepfake_ms.datasets.miniature import ArtefactStrengths, MiniatureSettings, draw_corpus, plan_corpus, render_video
 from deepfake_ms.datasets.miniature.canvas import SIDES, X, Y, window
 from deepfake_ms.datasets.miniature.face import Face
 from deepfake_ms.datasets.miniature.fakes import SwappedFace
 from deepfake_ms.datasets.miniature.features import EYE_WINDOW, MOUTH_DROP, MOUTH_WINDOW
 from deepfake_ms.datasets.miniature.identity import Person, invent_person
-from deepfake_ms.datasets.miniature.recipe import NO_ARTEFACTS
 from deepfake_ms.datasets.miniature.scene import Scene
+from deepfake_ms.datasets.miniature.settings import NO_ARTEFACTS
 
 MOMENT = replace(Scene(seed=1, size=256).moment(0.5), blink=0.3, mouth_opening=0.4)
 TARGET, DONOR = Face(invent_person(0, "id0")), invent_person(0, "id1")
@@ -87,18 +87,18 @@ def test_eye_artefact_keeps_the_eyes_open_and_unlike():
 
 
 def test_artefacts_leave_the_surroundings_of_the_face_alone():
-    recipe = MiniatureRecipe(identities=8, fakes=10, seconds=1, fps=1)
-    video = next(video for video in plan_corpus(recipe) if video.is_fake)
-    real = next(each for each in plan_corpus(recipe) if each.name == video.scene)
+    settings = MiniatureSettings(identities=8, fakes=10, seconds=1, fps=1)
+    video = next(video for video in plan_corpus(settings) if video.is_fake)
+    real = next(each for each in plan_corpus(settings) if each.name == video.scene)
     (spoilt, eyes), (flawless, _), (undoctored, _) = (
-        next(render_video(each, recipe))
+        next(render_video(each, settings))
         for each in (
             replace(video, artefacts=ArtefactStrengths(1, 1, 1, 1)),
             replace(video, artefacts=NO_ARTEFACTS),
             real,
         )
     )
-    y, x = np.mgrid[: recipe.size, : recipe.size]
+    y, x = np.mgrid[: settings.size, : settings.size]
     inter_ocular = np.linalg.norm(eyes[1] - eyes[0])
     far = np.hypot(x - eyes[:, 0].mean(), y - eyes[:, 1].mean()) > 2.2 * inter_ocular
     assert np.array_equal(spoilt[far], flawless[far])
@@ -108,14 +108,14 @@ def test_artefacts_leave_the_surroundings_of_the_face_alone():
 
 def test_mtcnn_finds_faces_and_eyes_after_encoding(tmp_path):
     av = pytest.importorskip("av")
-    recipe = MiniatureRecipe(seed=11, identities=8, videos_per_identity=1, youtube_people=0, fakes=6, fps=1)
-    root = draw_corpus(recipe, tmp_path, workers=1)
+    settings = MiniatureSettings(seed=11, identities=8, videos_per_identity=1, youtube_people=0, fakes=6, fps=1)
+    root = draw_corpus(settings, tmp_path, workers=1)
     detector = MTCNN(select_largest=False, device="cpu")
     probabilities, errors = [], []
-    for video in plan_corpus(recipe)[::2]:
+    for video in plan_corpus(settings)[::2]:
         with av.open(str(root / video.name)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        for frame, (_, eyes) in zip(frames, render_video(video, recipe), strict=True):
+        for frame, (_, eyes) in zip(frames, render_video(video, settings), strict=True):
             _, scores, landmarks = detector.detect(frame, landmarks=True)
             probabilities.append(scores[0] or 0.0)
             if landmarks is not None:
@@ -127,11 +127,11 @@ def test_mtcnn_finds_faces_and_eyes_after_encoding(tmp_path):
     assert max(errors) < 0.10
 
 
-def faces_of(recipe):
+def faces_of(settings):
     """Face crops at 112 px [N, 3, 112, 112], fake or not [N] and in the test list or not [N]."""
     crops, fake, test = [], [], []
-    for video in plan_corpus(recipe):
-        for frame, eyes in render_video(video, recipe):
+    for video in plan_corpus(settings):
+        for frame, eyes in render_video(video, settings):
             reach = 1.4 * np.linalg.norm(eyes[1] - eyes[0])
             zoom = 56 / reach
             centre = eyes.mean(axis=0) + np.array([0, 0.3 * reach])
@@ -171,9 +171,9 @@ def auc_of_small_network(images, fake, test):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_swap_without_artefacts_does_not_leak():
-    recipe = MiniatureRecipe(
+    settings = MiniatureSettings(
         seed=21, identities=32, youtube_people=8, fakes=120, seconds=2, fps=1, artefacts=NO_ARTEFACTS
     )
-    assert auc_of_small_network(*faces_of(recipe)) < 0.65
-    glaring = replace(recipe, artefacts=ArtefactStrengths(eyes=1.0, seam=1.0, mouth=1.0, resample=1.0))
+    assert auc_of_small_network(*faces_of(settings)) < 0.65
+    glaring = replace(settings, artefacts=ArtefactStrengths(eyes=1.0, seam=1.0, mouth=1.0, resample=1.0))
     assert auc_of_small_network(*faces_of(glaring)) > 0.9

@@ -26,12 +26,12 @@ def test_all_columns(tmp_path):
         "",
         "b/c.png,fake,b,anna; ben,faceswap,test",
         "d.mov,,,,,",
-        header="path,label,video,identity,method,side",
+        header="path,label,video,identity,method,subset",
     )
     corpus = find_corpus("folder", table)
     assert corpus.root == table
     found = {
-        s.name: (s.video_id, s.frame_index, s.label, s.method, s.identities, s.official_side, s.media)
+        s.name: (s.video_id, s.frame_index, s.label, s.method, s.identities, s.official_subset, s.media)
         for s in corpus.sources
     }
     assert found == {
@@ -91,14 +91,14 @@ def test_a_video_that_would_leave_the_prepared_folder_is_refused(tmp_path, video
         ("path,label", ["a.mp4,real,anna"], "more cells than its header"),
         ("path,label", ["a.mp4,real", "b.mp4,real,anna"], "cannot be read as a table"),
         ("path,label", ["a.mp4,real", "b.mp4,Faked", "c.mp4,1"], r"row 3: label 'faked' is unknown.*\(2 such rows\)"),
-        ("path,label,side", ["a.mp4,real,val"], "row 2: side 'val' is unknown: write train, validation, test"),
+        ("path,label,subset", ["a.mp4,real,val"], "row 2: subset 'val' is unknown: write train, validation, test"),
         ("path,label", ["a.mp4,real", "", ",fake"], "row 4: path '' is empty"),
         ("path,label", ["a.txt,real"], "row 2: path 'a.txt' is neither a video nor an image"),
         ("path,label", ["x/._a.mp4,real"], "row 2: .* is a hidden file"),
         ("path,label", ["a.mp4,real", "./a.mp4,real"], "row 3: path './a.mp4' is listed a second time"),
         ("path,label,video", ["a.png,real,v", "b.png,fake,v"], "row 3: label 'fake' contradicts 'real'.* video v"),
         ("path,label", ["v_1.png,real", "v_2.png,fake"], "row 3: label 'fake' contradicts 'real'.* video v"),
-        ("path,label,video,side", ["a.png,real,v,test", "b.png,real,v,"], "row 3: side '' contradicts 'test'"),
+        ("path,label,video,subset", ["a.png,real,v,test", "b.png,real,v,"], "row 3: subset '' contradicts 'test'"),
         ("path,label,video,identity", ["a.png,real,v,x", "b.png,real,v,y"], "row 3: identity 'y' contradicts 'x'"),
         ("path,label,video", ["a.mp4,real,v", "b.mp4,real,v"], "claim to be video v.* one of a.mp4, b.mp4"),
     ],

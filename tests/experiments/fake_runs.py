@@ -49,7 +49,12 @@ def make_run(
         "loss": {"name": "weighted" if row == "wl" else "cross_entropy"},
         "augmentation": {"name": "standard"},
         "curriculum": {"name": "c", "carry": "best", "stages": [{"share": 1 / stages}] * stages},
-        "recipe": {"epochs": 6, "batch_size": 8, "monitor": "validation/loss", "optimizer": {"name": "SGD", "lr": 1}},
+        "optimization": {
+            "epochs": 6,
+            "batch_size": 8,
+            "monitor": "validation/loss",
+            "optimizer": {"name": "SGD", "lr": 1},
+        },
         "precision": "32-true",
     }
     about = {"code": "deepfake_ms 0.1.0 (aaaa)", "code_sha256": "1", "manifest_sha256": "2" * 64}
@@ -76,7 +81,7 @@ def make_run(
     audit = {
         "split": config["split"],
         "near_duplicate_bits": 40,
-        "sides": dict.fromkeys(("train", "validation", "test", "unused"), counts),
+        "subsets": dict.fromkeys(("train", "validation", "test", "unused"), counts),
         "shared": {"train and test": {"videos": 0, "identities": 0, "near_duplicates": 2}},
         "left_out": [],
         "unknown_identities": 0,

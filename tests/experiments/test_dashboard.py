@@ -14,7 +14,7 @@ import dashboard
 from deepfake_ms.cli import CONFIG_FOLDER
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_json
-from deepfake_ms.metrics import LEVELS, TITLES
+from deepfake_ms.scoring.metrics import LEVELS, TITLES
 
 ROWS = dashboard.Rows("miniature", "small", ("table2_base", "table2_wl"), synthetic=True)
 SWEEP = yaml.safe_load((Path(dashboard.__file__).parent / "sweep.yaml").read_text())
@@ -120,8 +120,11 @@ def test_every_value_of_the_sweep_composes_and_has_a_folder_of_its_own():
 
 
 def test_the_sweep_aims_at_what_validation_watches():
-    """Never at a test score; and in the direction of the recipe."""
+    """Never at a test score; and in the direction of the optimization."""
     with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        recipe = hydra.compose("train", overrides=sweep_command()).recipe
-    assert SWEEP["metric"] == {"name": "handoff/score", "goal": {"min": "minimize", "max": "maximize"}[recipe.mode]}
-    assert recipe.monitor.startswith("validation/")
+        optimization = hydra.compose("train", overrides=sweep_command()).optimization
+    assert SWEEP["metric"] == {
+        "name": "handoff/score",
+        "goal": {"min": "minimize", "max": "maximize"}[optimization.mode],
+    }
+    assert optimization.monitor.startswith("validation/")

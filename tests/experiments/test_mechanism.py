@@ -67,6 +67,6 @@ def test_rows_and_differences_are_written_with_their_groups(mechanism, tmp_path,
     assert found["synthetic"].all()
     written = (tmp_path / "mechanism_SYNTHETIC.md").read_text()
     assert written.startswith("# SYNTHETIC")
-    assert "drawn abc123, test side of split official; mean" in written
+    assert "drawn abc123, test set of split official; mean" in written
     assert "| MEP | base | masked-eye stages |" in written
     assert "SYNTHETIC" in capsys.readouterr().out

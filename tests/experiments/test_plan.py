@@ -18,8 +18,8 @@ from deepfake_ms.cli import CONFIG_FOLDER
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of
 from deepfake_ms.launcher.jobs import JobRecord, Status, folder_name
-from deepfake_ms.run_folder import config_hash
-from deepfake_ms.shared_stages import publish_stages
+from deepfake_ms.training.run_folder import config_hash
+from deepfake_ms.training.shared_stages import publish_stages
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_a_row_is_its_detector_in_both_sizes(table, experiment):
         alone = compose(f"model={name}")
         assert cfg.name == experiment
         assert cfg.model == alone.model
-        assert cfg.recipe == alone.recipe
+        assert cfg.optimization == alone.optimization
         assert cfg.augmentation.name == AUGMENTATIONS.get(experiment, "standard")
         assert cfg.loss.class_weights == {"real": 1.0, "fake": 1.85 if ours else 1.0}
         faces = [stage.faces for stage in build_curriculum(cfg).stages]
@@ -149,7 +149,7 @@ def make_detector(runs, row, seed, model, **changes):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """ResNet-50 with its own recipe, GenConViT and ours, the last without seed 1; small variants, drawn faces."""
+    """ResNet-50 with its own optimization, GenConViT and ours, the last without seed 1; small variants, drawn faces."""
     root = tmp_path_factory.mktemp("table1")
     runs = root / "runs" / "tiny"
     for seed in (0, 1):

@@ -219,7 +219,7 @@ def test_nothing_says_synthetic_if_nothing_is(tmp_path):
     [
         ({"data__fingerprint": "other"}, "data fingerprint"),
         ({"manifest_sha256": "9"}, "prepared faces"),
-        ({"recipe__epochs": 7}, "recipe.epochs"),
+        ({"recipe__epochs": 7}, "optimization.epochs"),
         ({"synthetic": False}, "synthetic or real data"),
         ({"code_sha256": "9"}, "code"),
         ({"loss__name": "weighted"}, "loss.name"),

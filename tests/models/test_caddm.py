@@ -10,8 +10,8 @@ from torchvision.ops import box_convert
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.models import build_model
-from deepfake_ms.models.anchors import anchor_boxes, decode, encode, match
-from deepfake_ms.models.artifact_detection import ArtifactDetectionModule, detection_losses, hardest_negatives
+from deepfake_ms.models.caddm.anchors import anchor_boxes, decode, encode, match
+from deepfake_ms.models.caddm.detection import ArtifactDetectionModule, detection_losses, hardest_negatives
 
 SMALL = {
     "backbone": "resnet10t",

@@ -18,10 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from deepfake_ms.cli import CONFIG_FOLDER
-from deepfake_ms.detector import OPTIMIZERS
 from deepfake_ms.errors import UserError
-from deepfake_ms.losses import weighted_cross_entropy
 from deepfake_ms.models import MODELS, DetectionModel, build_model
+from deepfake_ms.training.detector import OPTIMIZERS
+from deepfake_ms.training.losses import weighted_cross_entropy
 
 NAMES = sorted(path.stem for path in (CONFIG_FOLDER / "model").glob("*.yaml"))
 SMALL = [name for name in NAMES if name.endswith("_small")]
@@ -72,13 +72,13 @@ def training_loss(model: DetectionModel, batch: dict[str, Tensor], step: int = 0
 
 
 def make_optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
-    arguments = OmegaConf.to_container(config.recipe.optimizer)
+    arguments = OmegaConf.to_container(config.optimization.optimizer)
     learning = [weight for weight in model.parameters() if weight.requires_grad]
     return OPTIMIZERS[arguments.pop("name")](learning, **arguments)
 
 
 def train(config: DictConfig, model: DetectionModel, batch: dict[str, Tensor], steps: int) -> list[float]:
-    """The loss before each of `steps` steps on one batch with the recipe's optimizer."""
+    """The loss before each of `steps` steps on one batch with the optimization's optimizer."""
     model.train()
     optimizer = make_optimizer(config, model)
     losses = []
@@ -236,7 +236,7 @@ def test_full_size(name, check):
 
 def test_the_page_add_your_detector(tmp_path, monkeypatch):
     page = (Path(__file__).parents[2] / "deepfake_ms/models/README.md").read_text()
-    module, registration, recipe = (
+    module, registration, optimization = (
         textwrap.dedent(re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL).group(1))
         for kind in ("python", "diff", "yaml")
     )
@@ -245,7 +245,7 @@ def test_the_page_add_your_detector(tmp_path, monkeypatch):
     key, class_name = re.search(r'^\+.*"(\w+)": (\w+)', registration, re.MULTILINE).groups()
     monkeypatch.setitem(MODELS, key, namespace[class_name])
     (tmp_path / "model").mkdir()
-    (tmp_path / f"model/{key}.yaml").write_text(recipe)
+    (tmp_path / f"model/{key}.yaml").write_text(optimization)
 
     config = settings(key, f"hydra.searchpath=[file://{tmp_path}]")
     for check in CHECKS:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import FAKE, REAL
 from deepfake_ms.models import build_model
-from deepfake_ms.models.autoencoder import Decoder, Encoder, initialise_for_relu
+from deepfake_ms.models.genconvit.autoencoder import Decoder, Encoder, initialise_for_relu
 
 READINGS = ["live", "as_released", "removed"]
 IDLE = ("embedder.", "backbone.patch_embed.")

@@ -19,7 +19,7 @@ from deepfake_ms.files import sha256_of
 from deepfake_ms.labels import FAKE, REAL
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
 from deepfake_ms.models import build_model
-from deepfake_ms.run_folder import claim_run_folder, write_split
+from deepfake_ms.training.run_folder import claim_run_folder, write_split
 
 BACKBONE = {
     "backbone_options": {"depths": (1, 1, 1, 1), "dims": (8, 16, 32, 64)},  # a thin ConvNeXt-Tiny

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake_ms.datasets.miniature import MiniatureRecipe, plan_corpus, render_video
+from deepfake_ms.datasets.miniature import MiniatureSettings, plan_corpus, render_video
 from deepfake_ms.preprocessing.frames import read_frames
 from deepfake_ms.preprocessing.images import read_image
 from deepfake_ms.preprocessing.mtcnn import MTCNNDetector
@@ -23,8 +23,8 @@ def test_pictures_without_faces_and_of_any_size_are_survived(detector):
 @pytest.fixture(scope="module")
 def portrait():
     """A drawn face and its eyes."""
-    recipe = MiniatureRecipe()
-    return next(render_video(plan_corpus(recipe)[0], recipe))
+    settings = MiniatureSettings()
+    return next(render_video(plan_corpus(settings)[0], settings))
 
 
 def scene(portrait, *places, height=720, width=1280):

@@ -24,15 +24,15 @@ from deepfake_ms.preprocessing import fingerprint
 from deepfake_ms.preprocessing.fingerprint import digest_contents, fingerprint_corpus
 from deepfake_ms.preprocessing.prepare import prepare_corpus
 from deepfake_ms.preprocessing.prepared import find_prepared, read_complete
-from deepfake_ms.preprocessing.recipe import PrepareRecipe
+from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.preprocessing.shards import Shard, only_process
 
-RECIPE = PrepareRecipe(fps=2, crop_size=32)
+SETTINGS = PreparationSettings(fps=2, crop_size=32)
 
 
-def prepare(root, prepared_root, workers=0, recipe=RECIPE, data_name="demo", detector=SquareDetector, **options):
+def prepare(root, prepared_root, workers=0, settings=SETTINGS, data_name="demo", detector=SquareDetector, **options):
     return prepare_corpus(
-        find_corpus("folder", root), data_name, recipe, prepared_root, workers, make_detector=detector, **options
+        find_corpus("folder", root), data_name, settings, prepared_root, workers, make_detector=detector, **options
     )
 
 
@@ -82,7 +82,7 @@ def test_manifest_rows_crops_and_description(corpus, prepared):
     description = json.loads((prepared / "prepared.json").read_text())
     assert prepared.name == f"demo-{description['fingerprint']}"
     assert description["complete"]
-    assert description["recipe"] == RECIPE.as_dict()
+    assert description["settings"] == SETTINGS.as_dict()
     assert description["root"] == str(corpus.resolve())
     assert description["counts"] == {"sources": 9, "videos": 7, "faces": 33}
     assert not description["synthetic"]
@@ -129,7 +129,7 @@ def test_a_killed_run_continues_to_the_same_bytes(corpus, prepared, tmp_path, wo
     process.wait()
     assert 1 <= len(records) < 7
     with pytest.raises(UserError, match=r"run `python -m deepfake_ms\.prepare`"):
-        find_prepared(tmp_path, "demo", corpus, {}, RECIPE)
+        find_prepared(tmp_path, "demo", corpus, {}, SETTINGS)
     assert_all_exit(process.pid)
     done_before = {path: path.stat().st_mtime_ns for path in folder.glob("records/*/*.json")}
     undone = next(path for path in prepared.glob("records/*/*.json") if path.name not in {r.name for r in records})
@@ -203,7 +203,7 @@ def test_shards_make_the_same_folder_and_the_last_one_finishes_it(corpus, prepar
     with pytest.raises(UserError, match=r"2 of 7 videos are not prepared, e\.g\. fake/video3"):
         prepare(corpus, tmp_path, merge_only=True)
     with pytest.raises(UserError, match="prepared faces"):
-        find_prepared(tmp_path, "demo", corpus, {}, RECIPE)
+        find_prepared(tmp_path, "demo", corpus, {}, SETTINGS)
     assert prepare(corpus, tmp_path, shard=Shard(2, 3)) == folder
     assert contents(folder) == contents(prepared)
     assert prepare(corpus, tmp_path, merge_only=True) == folder
@@ -282,15 +282,15 @@ def test_faces_at_the_edge_are_kept_and_counted(tmp_path):
 def test_only_faces_of_comparable_size_count_as_several(tmp_path):
     root = tmp_path / "corpus"
     root.mkdir()
-    for number, sides in enumerate([(40, 24), (40, 16), (40,)]):
-        faces = [(40 + 50 * place, 40, side) for place, side in enumerate(sides)]
+    for number, subsets in enumerate([(40, 24), (40, 16), (40,)]):
+        faces = [(40 + 50 * place, 40, subset) for place, subset in enumerate(subsets)]
         cv2.imwrite(str(root / f"a_{number}.png"), picture(*faces)[..., ::-1])
     assert report_of(prepare(root, tmp_path / "prepared"))["classes"]["unlabelled"]["several_faces"] == 1
 
 
 def test_what_the_lists_name_but_the_folders_lack_is_reported(corpus, tmp_path):
     found = replace(find_corpus("folder", corpus), missing=("real/gone.mp4",))
-    folder = prepare_corpus(found, "demo", RECIPE, tmp_path, make_detector=SquareDetector)
+    folder = prepare_corpus(found, "demo", SETTINGS, tmp_path, make_detector=SquareDetector)
     assert report_of(folder)["missing"] == ["real/gone.mp4"]
 
 
@@ -360,13 +360,13 @@ def test_a_dead_worker_is_reported(corpus, tmp_path):
 def test_the_fingerprint_covers_recipe_content_and_labels(corpus, tmp_path):
     sources = find_corpus("folder", corpus).sources
 
-    def named(sources, recipe=RECIPE):
-        return fingerprint_corpus(sources, recipe, digest_contents(sources, tmp_path))
+    def named(sources, settings=SETTINGS):
+        return fingerprint_corpus(sources, settings, digest_contents(sources, tmp_path))
 
     known = {named(sources)}
-    assert known == {named(sources[::-1], PrepareRecipe(fps=2.0, crop_size=32))}
+    assert known == {named(sources[::-1], PreparationSettings(fps=2.0, crop_size=32))}
     for other in (
-        named(sources, replace(RECIPE, margin=0.4)),
+        named(sources, replace(SETTINGS, margin=0.4)),
         named(sources[1:]),
         named([replace(sources[0], label="real"), *sources[1:]]),
         named([replace(sources[0], path=sources[1].path), *sources[1:]]),
@@ -380,25 +380,25 @@ def test_find_prepared_tells_corpora_and_recipes_apart(tmp_path):
     (root / "corpus.json").write_text('{"synthetic": true}')
     first = prepare(root, tmp_path / "prepared")
     assert json.loads((first / "prepared.json").read_text())["synthetic"] is True
-    assert find_prepared(tmp_path / "prepared", "demo", root, {}, RECIPE) == first
-    for name, where, options, recipe in (
-        ("dem", root, {}, RECIPE),
-        ("demo", tmp_path, {}, RECIPE),
-        ("demo", root, {"methods": ["Deepfakes"]}, RECIPE),
-        ("demo", root, {}, replace(RECIPE, fps=1)),
+    assert find_prepared(tmp_path / "prepared", "demo", root, {}, SETTINGS) == first
+    for name, where, options, settings in (
+        ("dem", root, {}, SETTINGS),
+        ("demo", tmp_path, {}, SETTINGS),
+        ("demo", root, {"methods": ["Deepfakes"]}, SETTINGS),
+        ("demo", root, {}, replace(SETTINGS, fps=1)),
     ):
         with pytest.raises(UserError, match=rf"prepared faces of {name} .* run `python -m deepfake_ms\.prepare`"):
-            find_prepared(tmp_path / "prepared", name, where, options, recipe)
+            find_prepared(tmp_path / "prepared", name, where, options, settings)
     with pytest.raises(UserError, match="prepared faces of demo"):
-        find_prepared(tmp_path / "nowhere", "demo", root, {}, RECIPE)
+        find_prepared(tmp_path / "nowhere", "demo", root, {}, SETTINGS)
 
     added = write_video(root / "real" / "more.mp4", [picture((60, 40, 30))] * 12)
     second = prepare(root, tmp_path / "prepared")
     assert second != first
-    assert find_prepared(tmp_path / "prepared", "demo", root, {}, RECIPE) == second
+    assert find_prepared(tmp_path / "prepared", "demo", root, {}, SETTINGS) == second
     added.unlink()
     assert prepare(root, tmp_path / "prepared") == first
-    assert find_prepared(tmp_path / "prepared", "demo", root, {}, RECIPE) == first
+    assert find_prepared(tmp_path / "prepared", "demo", root, {}, SETTINGS) == first
 
 
 @pytest.mark.parametrize(
@@ -406,13 +406,13 @@ def test_find_prepared_tells_corpora_and_recipes_apart(tmp_path):
 )
 def test_wrong_recipes_are_refused(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
-        PrepareRecipe(**wrong)
+        PreparationSettings(**wrong)
 
 
 @pytest.mark.slow
 def test_faces_are_found_in_real_videos(shared, tmp_path):
     root = shared / "real-samples" / "videos"
-    folder = prepare_corpus(find_corpus("folder", root), "samples", PrepareRecipe(), tmp_path)
+    folder = prepare_corpus(find_corpus("folder", root), "samples", PreparationSettings(), tmp_path)
     counts = report_of(folder)["classes"]["unlabelled"]
     assert counts["videos_read"] == 5
     assert counts["faces_kept"] >= 0.95 * counts["frames_read"]

@@ -6,6 +6,6 @@ face detection, training. It stands in for one in tests and examples, and its re
 
 from deepfake_ms.datasets.miniature.corpus import draw_corpus, render_video
 from deepfake_ms.datasets.miniature.plan import PlannedVideo, plan_corpus
-from deepfake_ms.datasets.miniature.recipe import ArtefactStrengths, MiniatureRecipe
+from deepfake_ms.datasets.miniature.settings import ArtefactStrengths, MiniatureSettings
 
-__all__ = ["ArtefactStrengths", "MiniatureRecipe", "PlannedVideo", "draw_corpus", "plan_corpus", "render_video"]
+__all__ = ["ArtefactStrengths", "MiniatureSettings", "PlannedVideo", "draw_corpus", "plan_corpus", "render_video"]

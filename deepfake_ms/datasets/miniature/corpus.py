@@ -19,8 +19,8 @@ from deepfake_ms.datasets.miniature.face import Face
 from deepfake_ms.datasets.miniature.fakes import SwappedFace
 from deepfake_ms.datasets.miniature.identity import invent_person
 from deepfake_ms.datasets.miniature.plan import PlannedVideo, plan_corpus
-from deepfake_ms.datasets.miniature.recipe import MiniatureRecipe
 from deepfake_ms.datasets.miniature.scene import Scene
+from deepfake_ms.datasets.miniature.settings import MiniatureSettings
 from deepfake_ms.errors import UserError
 from deepfake_ms.randomness import key
 
@@ -37,14 +37,14 @@ LOCK_NAME = ".drawing.lock"
 Progress = Callable[[int, int], None]
 
 
-def draw_corpus(recipe: MiniatureRecipe, root: Path, workers: int, progress: Progress | None = None) -> Path:
-    """Draw the corpus of `recipe` into `root`, in Celeb-DF-v2's layout.
+def draw_corpus(settings: MiniatureSettings, root: Path, workers: int, progress: Progress | None = None) -> Path:
+    """Draw the corpus of `settings` into `root`, in Celeb-DF-v2's layout.
 
-    A complete corpus of the same recipe is left as it is, an interrupted one is continued. Of several processes that
+    A complete corpus of the same settings is left as it is, an interrupted one is continued. Of several processes that
     draw into one folder, one draws and the others wait for it.
 
     Args:
-        recipe: what to draw.
+        settings: what to draw.
         root: folder of the corpus; made if missing.
         workers: processes to draw with; 1 draws in this one.
         progress: called with (videos there, videos in all) at the start and after every video.
@@ -53,13 +53,13 @@ def draw_corpus(recipe: MiniatureRecipe, root: Path, workers: int, progress: Pro
         `root`.
 
     Raises:
-        UserError: `root` holds a corpus of another recipe or generator version, or something else altogether.
+        UserError: `root` holds a corpus of another settings or generator version, or something else altogether.
     """
-    description = describe_corpus(recipe)
+    description = describe_corpus(settings)
     root.mkdir(parents=True, exist_ok=True)
     with _only_process_in(root):
         _check_folder(root, description)
-        videos = plan_corpus(recipe)
+        videos = plan_corpus(settings)
         missing = [video for video in videos if not (root / video.name).is_file()]
         if not missing and (root / CORPUS_NAME).is_file():
             if progress:
@@ -72,39 +72,39 @@ def draw_corpus(recipe: MiniatureRecipe, root: Path, workers: int, progress: Pro
         done = len(videos) - len(missing)
         if progress:
             progress(done, len(videos))
-        for drawn, _ in enumerate(_draw_all(missing, recipe, root, workers), start=1):
+        for drawn, _ in enumerate(_draw_all(missing, settings, root, workers), start=1):
             if progress:
                 progress(done + drawn, len(videos))
         (root / UNFINISHED_NAME).replace(root / CORPUS_NAME)
     return root
 
 
-def describe_corpus(recipe: MiniatureRecipe) -> str:
+def describe_corpus(settings: MiniatureSettings) -> str:
     """The text of `corpus.json`: that it is synthetic, what it was drawn from and each fake's artefact strengths."""
     document = {
         "synthetic": True,
         "generator": "deepfake_ms.datasets.miniature",
         "generator_version": GENERATOR_VERSION,
-        "recipe": asdict(recipe),
-        "fakes": {video.name: asdict(video.artefacts) for video in plan_corpus(recipe) if video.is_fake},
+        "settings": asdict(settings),
+        "fakes": {video.name: asdict(video.artefacts) for video in plan_corpus(settings) if video.is_fake},
     }
     return json.dumps(document, indent=1) + "\n"
 
 
-def render_video(video: PlannedVideo, recipe: MiniatureRecipe) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def render_video(video: PlannedVideo, settings: MiniatureSettings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The frames of `video` before encoding.
 
     Yields:
         A frame, [size, size, 3] uint8 RGB, and the centres of the eyes, [2, 2] float64 pixels (x, y), the one on the
         left of the image first.
     """
-    face = _face_of(recipe.seed, video.target)
+    face = _face_of(settings.seed, video.target)
     if video.donor is not None:
-        random = np.random.default_rng(key("miniature fake", recipe.seed, video.name))
-        face = SwappedFace(face, invent_person(recipe.seed, video.donor), video.artefacts, random)
-    scene = Scene(key("miniature scene", recipe.seed, video.scene), recipe.size)
-    for frame in range(recipe.frames):
-        yield take_frame(face, scene, frame, recipe.fps)
+        random = np.random.default_rng(key("miniature fake", settings.seed, video.name))
+        face = SwappedFace(face, invent_person(settings.seed, video.donor), video.artefacts, random)
+    scene = Scene(key("miniature scene", settings.seed, video.scene), settings.size)
+    for frame in range(settings.frames):
+        yield take_frame(face, scene, frame, settings.fps)
 
 
 @lru_cache(maxsize=8)
@@ -112,15 +112,15 @@ def _face_of(seed: int, name: str) -> Face:
     return Face(invent_person(seed, name))
 
 
-def _draw_all(videos: list[PlannedVideo], recipe: MiniatureRecipe, root: Path, workers: int) -> Iterator[None]:
+def _draw_all(videos: list[PlannedVideo], settings: MiniatureSettings, root: Path, workers: int) -> Iterator[None]:
     if workers == 1 or len(videos) < 2:
         for video in videos:
-            yield _draw_video(video, recipe, root)
+            yield _draw_video(video, settings, root)
         return
     # spawned, not forked: the parent may run threads (OpenCV's, PyTorch's), whose locks a fork would copy
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        drawings = [pool.submit(_draw_video, video, recipe, root) for video in videos]
+        drawings = [pool.submit(_draw_video, video, settings, root) for video in videos]
         try:
             for drawing in as_completed(drawings):
                 yield drawing.result()
@@ -129,16 +129,16 @@ def _draw_all(videos: list[PlannedVideo], recipe: MiniatureRecipe, root: Path, w
             raise
 
 
-def _draw_video(video: PlannedVideo, recipe: MiniatureRecipe, root: Path) -> None:
+def _draw_video(video: PlannedVideo, settings: MiniatureSettings, root: Path) -> None:
     path = root / video.name
     part = path.with_name(path.name + ".part")
     with av.open(str(part), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=recipe.fps)
-        stream.width = stream.height = recipe.size
+        stream = container.add_stream("libx264", rate=settings.fps)
+        stream.width = stream.height = settings.size
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(recipe.crf), "preset": "veryfast"}
+        stream.options = {"crf": str(settings.crf), "preset": "veryfast"}
         stream.codec_context.thread_count = 1  # the encoding depends on the number of threads
-        for pixels, _ in render_video(video, recipe):
+        for pixels, _ in render_video(video, settings):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     part.replace(path)
@@ -158,7 +158,7 @@ def _check_folder(root: Path, description: str) -> None:
             )
     elif described.read_text() != description:
         raise UserError(
-            f"{root} holds a miniature corpus drawn from another recipe or generator version "
+            f"{root} holds a miniature corpus drawn from another settings or generator version "
             f"(see {described.name}): name another folder, or delete this one to draw it again."
         )
 

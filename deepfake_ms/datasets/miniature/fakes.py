@@ -18,7 +18,7 @@ from deepfake_ms.datasets.miniature.face import Face, Moment
 from deepfake_ms.datasets.miniature.features import MOUTH_DROP, MOUTH_WINDOW, EyeState
 from deepfake_ms.datasets.miniature.identity import IRIS_COLOURS, Person
 from deepfake_ms.datasets.miniature.paint import FaceLayers, paint_layers
-from deepfake_ms.datasets.miniature.recipe import ArtefactStrengths
+from deepfake_ms.datasets.miniature.settings import ArtefactStrengths
 
 MASK_SOFTNESS = (0.13, 0.03)
 """Softness of the blending border at seam strength 0 and 1, in units of depth inside the outline."""

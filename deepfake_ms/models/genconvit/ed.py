@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from deepfake_ms.models.autoencoder import Decoder, Encoder, initialise_for_relu
 from deepfake_ms.models.base import Classification
+from deepfake_ms.models.genconvit.autoencoder import Decoder, Encoder, initialise_for_relu
 from deepfake_ms.models.genconvit.network import AutoencoderInit, GenConViTNetwork, SwinReading, check_weight
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.models.base import DetectionModel
+from deepfake_ms.models.genconvit.hybrid import IdlePatchEmbed, attend_over_feature_map
 from deepfake_ms.models.genconvit.released_weights import load_released_weights
-from deepfake_ms.models.hybrid import IdlePatchEmbed, attend_over_feature_map
 from deepfake_ms.models.timm_models import create_timm_model
 
 SwinReading = Literal["live", "as_released", "removed"]

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.models.autoencoder import (
+from deepfake_ms.models.base import Classification
+from deepfake_ms.models.genconvit.autoencoder import (
     ReleasedVariationalEncoder,
     VariationalDecoder,
     VariationalEncoder,
     initialise_for_relu,
 )
-from deepfake_ms.models.base import Classification
 from deepfake_ms.models.genconvit.network import (
     AutoencoderInit,
     GenConViTNetwork,

@@ -1,0 +1,1 @@
+"""A finished run on a test set: predictions, thresholds and scores."""

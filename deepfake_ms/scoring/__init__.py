@@ -1,0 +1,1 @@
+"""Pure functions of predictions: metrics, thresholds and confidence intervals."""

@@ -1,0 +1,195 @@
+"""Scores of a detector: P(fake) against labels, per frame and per video. The positive class is fake.
+
+A face or video is called fake if its P(fake) is above the threshold. Every metric is in 0..1; for errors, EER, Brier
+score and calibration error lower is better.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+import torch
+import torchmetrics.functional.classification as functional
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, MulticlassF1Score, MulticlassRecall
+
+from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
+
+TITLES = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+    "auroc": "AUROC",
+    "balanced_accuracy": "Balanced accuracy",
+    "eer": "EER",
+    "average_precision": "Average precision",
+    "tpr_at_1_fpr": "TPR at 1 % FPR",
+    "real_error": "Real taken for fake",
+    "fake_error": "Fake taken for real",
+    "calibration_error": "Expected calibration error",
+    "brier": "Brier score",
+}
+"""Metric names as a reader should see them, in the order of the tables. The first three are the paper's."""
+
+DECISION_METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "real_error", "fake_error")
+"""The metrics that depend on the threshold."""
+
+LEVELS = ("frame", "video")
+THRESHOLD_CRITERION = "balanced_accuracy"
+"""What the validation set's threshold maximises. Its best threshold does not move with the share of fakes, which
+differs between subsets and corpora; that of accuracy or macro F1 does."""
+
+CALIBRATION_BINS = 15
+LOW_FPR = 0.01
+
+
+class ClassError(MulticlassRecall):
+    """Share of one class that is taken for the other, 0..1: one minus that class's recall."""
+
+    def __init__(self, label: int, **options):
+        super().__init__(num_classes=len(CLASS_NAMES), average=None, **options)
+        self.label = label
+
+    def compute(self) -> Tensor:
+        return 1 - super().compute()[self.label]
+
+
+class FakeAUROC(BinaryAUROC):
+    """AUROC of P(fake), fed with the two class probabilities [N, 2] like the other metrics."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update(preds[:, FAKE], target)
+
+
+def detection_metrics(prefix: str = "") -> MetricCollection:
+    """AUROC and `DECISION_METRICS`, what training watches; fed with class probabilities [N, 2] and labels [N].
+
+    They gather what all processes were fed before they compute. Decisions take the likelier class (threshold .5). F1
+    is macro, as the published GenConViT rows are (design facts: 863 + 135 errors fit macro F1 only).
+    """
+    classes = len(CLASS_NAMES)
+    metrics = {
+        "accuracy": MulticlassAccuracy(classes, average="micro"),
+        "macro_f1": MulticlassF1Score(classes, average="macro"),
+        "auroc": FakeAUROC(),
+        "balanced_accuracy": MulticlassAccuracy(classes, average="macro"),
+        "real_error": ClassError(REAL),
+        "fake_error": ClassError(FAKE),
+    }
+    return MetricCollection(metrics, prefix=prefix, compute_groups=False)
+
+
+def score(fake_probability: Tensor, labels: Tensor, threshold: float = 0.5) -> dict[str, float]:
+    """The metrics of `TITLES`.
+
+    EER is where the ROC curve, its points joined by straight lines, has equal errors. The calibration error is that
+    of P(fake): over 15 equal bins of it, the mean distance (l1) between a bin's mean P(fake) and its share of fakes,
+    weighted by the bin's size.
+
+    Without any face of one class, what needs both classes is NaN, and so is the missing class's error.
+
+    Args:
+        fake_probability: P(fake) [N] in 0..1.
+        labels: int [N].
+        threshold: of the decisions; NaN gives NaN for `DECISION_METRICS`.
+    """
+    probability = fake_probability.double()
+    is_fake = labels == FAKE
+    values = {
+        "calibration_error": functional.binary_calibration_error(probability, labels, n_bins=CALIBRATION_BINS),
+        "brier": (probability - is_fake.double()).square().mean(),
+    }
+    both_classes = bool(is_fake.any()) and not bool(is_fake.all())
+    if both_classes:
+        false_positives, true_positives, _ = functional.binary_roc(probability, labels)
+        values |= {
+            "auroc": functional.binary_auroc(probability, labels),
+            "eer": np.interp(0, (false_positives + true_positives - 1).numpy(), false_positives.numpy()),
+            "average_precision": functional.binary_average_precision(probability, labels),
+            "tpr_at_1_fpr": true_positives[false_positives <= LOW_FPR].max(),
+        }
+    if not math.isnan(threshold):
+        values |= _decision_scores((probability > threshold).long(), labels, both_classes)
+    return {name: float(values.get(name, math.nan)) for name in TITLES}
+
+
+def _decision_scores(decided: Tensor, labels: Tensor, both_classes: bool) -> dict[str, Tensor]:
+    """Those of `DECISION_METRICS` that are defined, for decisions [N] and labels [N]."""
+    classes = len(CLASS_NAMES)
+    values = {"accuracy": (decided == labels).double().mean()}
+    for name, label in (("real_error", REAL), ("fake_error", FAKE)):
+        values[name] = (decided != labels)[labels == label].double().mean()  # NaN without a face of the class
+    if both_classes:
+        values["macro_f1"] = functional.multiclass_f1_score(decided, labels, classes, average="macro")
+        values["balanced_accuracy"] = functional.multiclass_accuracy(decided, labels, classes, average="macro")
+    return values
+
+
+def best_threshold(fake_probability: np.ndarray, labels: np.ndarray) -> float:
+    """The threshold of the best balanced accuracy (the highest Youden index), to be chosen on validation.
+
+    All thresholds between two neighbouring scores decide alike. Of the best such intervals the widest is taken (the
+    lowest of equally wide ones), and of it the middle.
+
+    Args:
+        fake_probability: P(fake) [N] in 0..1.
+        labels: int [N].
+
+    Returns:
+        The threshold; .5 if none is better than guessing, NaN if a class is missing.
+    """
+    is_fake = np.asarray(labels) == FAKE
+    if is_fake.all() or not is_fake.any():
+        return math.nan
+    scores, place = np.unique(np.asarray(fake_probability, dtype=np.float64), return_inverse=True)
+    fakes, reals = (np.bincount(place, weights=chosen, minlength=len(scores)) for chosen in (is_fake, ~is_fake))
+    # Of a cut above each score but the last: reals below minus fakes below, in units of 1 / (reals * fakes), exactly.
+    youden = (np.cumsum(reals) * fakes.sum() - np.cumsum(fakes) * reals.sum())[:-1]
+    if not len(youden) or youden.max() <= 0:
+        return 0.5
+    best = np.flatnonzero(youden == youden.max())
+    lower, upper = scores[best], scores[best + 1]
+    widest = np.argmax(upper - lower)
+    middle = (lower[widest] + upper[widest]) / 2
+    return float(min(middle, np.nextafter(upper[widest], 0)))  # between adjacent floats the middle is one of them
+
+
+def video_scores(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row per video: the mean P(fake) over its frames.
+
+    Args:
+        predictions: one row per frame with `video_id`, `label` (0 real, 1 fake) and `fake_probability`.
+    """
+    exact = predictions.astype({"fake_probability": "float64"})  # sums of float32 whatever the frames' order
+    return exact.groupby("video_id", as_index=False).agg(
+        label=("label", "first"), fake_probability=("fake_probability", "mean"), frames=("label", "size")
+    )
+
+
+def at_level(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
+    """The rows that are scored at `level`, one of `LEVELS`: faces, or videos as in `video_scores`."""
+    return video_scores(predictions) if level == "video" else predictions
+
+
+def score_table(predictions: pd.DataFrame, thresholds: dict[str, float] | None = None) -> dict[str, dict[str, float]]:
+    """Metrics per level, ``{"frame": {...}, "video": {...}}``, of predictions as in `video_scores`.
+
+    Args:
+        predictions: one row per frame.
+        thresholds: per level; .5 if not given.
+    """
+    table = {}
+    for level in LEVELS:
+        rows = at_level(predictions, level)
+        probability, labels = (torch.tensor(rows[column].to_numpy()) for column in ("fake_probability", "label"))
+        table[level] = score(probability, labels, thresholds[level] if thresholds else 0.5)
+    return table
+
+
+def choose_thresholds(validation: pd.DataFrame) -> dict[str, float]:
+    """`best_threshold` per level on the validation set's predictions: means over frames have one of their own."""
+    levels = {level: at_level(validation, level) for level in LEVELS}
+    return {
+        level: best_threshold(rows["fake_probability"].to_numpy(), rows["label"].to_numpy())
+        for level, rows in levels.items()
+    }

@@ -1,0 +1,1 @@
+"""Everything about one run: its folder, its stages, the detector and the loop that trains it."""
