@@ -1,9 +1,11 @@
-"""The frame of every entry point: Hydra composes the configuration, mistakes come back as one sentence."""
+"""The frame of every command: Hydra composes the configuration, and mistakes come back as one sentence."""
 
 import difflib
 import functools
+import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import hydra
@@ -12,15 +14,62 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
+from rich.text import Text
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.launcher import isolated
 from deepfake_ms.quiet import hush
 
-CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "conf"
+COMMANDS = {
+    "prepare": "turn a corpus of videos or images into face crops and a manifest",
+    "train": "train a curriculum stage by stage, then score it on the test set",
+    "evaluate": "score a finished run",
+    "explain": "draw pictures of what the models see",
+}
+
+_CHECKOUT = Path(__file__).resolve().parents[1] / "conf"
+CONFIG_FOLDER = _CHECKOUT if _CHECKOUT.is_dir() else Path(str(files("deepfake_ms"))) / "conf"
+"""The configuration files: of the checkout, or those that were installed with the package."""
+
+STAGE_GROUPS = ("mask", "augmentation", "loss", "optimization")
+"""Config groups that a stage of a curriculum can name a choice of."""
+
+OPEN = ("curriculum.stages.", "trainer.lightning.", "optimization.optimizer.", "optimization.schedule.")
+"""Below these keys an override may add what the files do not name; the receiver refuses what it does not know."""
+
+RENAMED = {
+    "recipe": "optimization",
+    "eye_mask": "mask",
+    "family": "model",
+    "side": "test_set",
+    "trainer.accelerator": "trainer.lightning.accelerator",
+    "trainer.devices": "trainer.lightning.devices",
+    "trainer.num_nodes": "trainer.lightning.num_nodes",
+    "trainer.strategy": "trainer.lightning.strategy",
+    "trainer.precision": "trainer.lightning.precision",
+    "trainer.deterministic": "trainer.lightning.deterministic",
+    "trainer.micro_batches": "trainer.lightning.accumulate_grad_batches",
+}
+"""Keys of earlier versions -> their new names."""
+
+
+def main() -> None:
+    """``deepfake-ms COMMAND ARGUMENTS``: the same as ``python -m deepfake_ms.COMMAND ARGUMENTS``."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command not in COMMANDS:
+        shown = sys.stdout if command in ("-h", "--help") else sys.stderr
+        if shown is sys.stderr:
+            print(f"error: there is no command {command}.", file=shown)
+        print("usage: deepfake-ms COMMAND [key=value ...]   (deepfake-ms COMMAND --help lists the keys)", file=shown)
+        for name, purpose in COMMANDS.items():
+            print(f"  {name:10}{purpose}", file=shown)
+        sys.exit(0 if shown is sys.stdout else 2)
+    del sys.argv[1]
+    # As a module, so that worker processes and ranks know how to start the same program.
+    runpy.run_module(f"deepfake_ms.{command}", run_name="__main__", alter_sys=True)
 
 
 def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -34,14 +83,14 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> None:
             try:
-                task(cfg)
+                task(resolve_stage_choices(cfg))
             except (UserError, MissingMandatoryValue) as error:
                 sentence = (
                     error if isinstance(error, UserError) else f"{error.full_key} is not set: add {error.full_key}=..."
                 )
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise UserError(str(sentence)) from error
-                Console(stderr=True).print(f"[bold red]error:[/] {sentence}", highlight=False, soft_wrap=True)
+                print_error(sentence)
                 sys.exit(2)
 
         compose_and_run = hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name)(
@@ -51,6 +100,8 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
         def main() -> None:
             hush()
             isolated.register()
+            _refuse_old_keys(sys.argv[1:])
+            sys.argv[1:] = complete_overrides(sys.argv[1:])
             try:
                 compose_and_run()
             except SystemExit as stop:
@@ -61,6 +112,64 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
         return main
 
     return decorate
+
+
+def compose(*overrides: str, config_name: str = "train") -> DictConfig:
+    """What a command would compose from these overrides, for programs that look at configurations.
+
+    Raises:
+        HydraException: an override is impossible.
+        UserError: a stage names an unknown choice.
+    """
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return resolve_stage_choices(hydra.compose(config_name, overrides=complete_overrides(overrides)))
+
+
+def complete_overrides(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ``++`` before the keys that may be added, see `OPEN`."""
+    return [f"++{each}" if each.startswith(OPEN) and "=" in each else each for each in arguments]
+
+
+def resolve_stage_choices(cfg: DictConfig) -> DictConfig:
+    """Replace, in the stages of a curriculum, the name of a choice (``augmentation: none``) by its settings.
+
+    Raises:
+        UserError: there is no such choice.
+    """
+    stages = cfg.curriculum.stages if "curriculum" in cfg else []
+    for position, stage in enumerate(stages):
+        for group in STAGE_GROUPS:
+            if isinstance(choice := stage.get(group), str):
+                try:
+                    chosen = hydra.compose(overrides=[f"+{group}={choice}"])[group]
+                except HydraException as error:
+                    raise UserError(
+                        f"curriculum.stages.{position}.{group}={choice}: there is no conf/{group}/{choice}.yaml."
+                    ) from error
+                with open_dict(stage):
+                    # A stage's epochs follow from its share, and all stages are judged by the same metric.
+                    stage[group] = {
+                        key: value for key, value in chosen.items() if key not in ("epochs", "monitor", "mode")
+                    }
+    return cfg
+
+
+def print_error(sentence: object) -> None:
+    """Print an error on standard error, whatever brackets are in it."""
+    text = Text.assemble(("error: ", "bold red"), str(sentence))
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+def _refuse_old_keys(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        key, _, value = argument.lstrip("+~").partition("=")
+        for old, new in RENAMED.items():
+            if key == old or key.startswith((f"{old}.", f"{old}@")):
+                print_error(f"{key} is an old name: it is now {new}{key.removeprefix(old)}.")
+                sys.exit(2)
+        if key == "model" and value.endswith("_small"):
+            print_error(f"{argument} is an old name: it is now model={value.removesuffix('_small')} size=small.")
+            sys.exit(2)
 
 
 def _name_nearest_keys(config_name: str, arguments: list[str]) -> None:
@@ -90,3 +199,7 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{name}"
         if OmegaConf.is_dict(node) and not OmegaConf.is_missing(node, name) and OmegaConf.is_dict(node._get_node(name)):
             yield from _keys(node._get_node(name), f"{prefix}{name}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,9 @@
-"""The exception for what the user can mend."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Something in the input or the configuration that the user can mend.
+    """An error in the input or configuration that the user can fix.
 
-    The message is one clear sentence that names the file or key, the reason and the remedy. The entry points
-    print it without a traceback and exit with status 2.
+    The message is one clear sentence that names the file or key, the reason and the remedy. Entry points print it
+    without a traceback and exit with status 2.
     """

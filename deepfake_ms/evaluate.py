@@ -1,30 +1,23 @@
-"""``python -m deepfake_ms.evaluate run=<folder>``: score a finished run."""
+"""``deepfake-ms evaluate run=FOLDER``: score a finished run."""
 
 from pathlib import Path
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig
-from rich.console import Console
+from omegaconf import DictConfig, OmegaConf
 
-from deepfake_ms.assembly import build_trainer_settings
+from deepfake_ms.assembly import trainer_settings
 from deepfake_ms.cli import entry_point
-from deepfake_ms.evaluation.scores import evaluate_run, print_scores
+from deepfake_ms.evaluation.scores import evaluate, print_scores
+from deepfake_ms.evaluation.test_set import TestSet
+from deepfake_ms.training.progress import rank_zero_console
+from deepfake_ms.training.run import Run
 
 
 @entry_point("evaluate")
 def main(cfg: DictConfig) -> None:
-    console = Console(quiet=rank_zero_only.rank != 0, soft_wrap=True)
-    run = Path(cfg.run)
-    scores = evaluate_run(
-        run,
-        build_trainer_settings(cfg.trainer),
-        cfg.trainer.num_workers,
-        console,
-        checkpoint=cfg.checkpoint,
-        subset=cfg.subset,
-        prepared=Path(cfg.prepared) if cfg.prepared else None,
-    )
-    if scores:
+    console, trainer = rank_zero_console(), trainer_settings(cfg)
+    run = Run.open(Path(cfg.run), Path(cfg.prepared) if cfg.prepared else None)
+    test_set = TestSet.of_run(run, cfg.test_set, OmegaConf.to_container(cfg.perturbation))
+    if scores := evaluate(run, test_set, trainer, console, cfg.checkpoint):
         print_scores(scores, run, console)
 
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic file writes and hashes."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `content` so that a crash at any moment leaves the old file or the new one, never a half."""
+    """Write `content` so that a crash at any time leaves either the old or the new file, never a partial one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with part.open("wb") as stream:
@@ -19,11 +19,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`write_atomically` of `value` as indented JSON with sorted keys."""
+    """Write `value` atomically as indented JSON with sorted keys."""
     write_atomically(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of the file's content."""
+    """SHA-256 hex digest of the file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

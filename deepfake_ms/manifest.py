@@ -11,26 +11,27 @@ import pyarrow.parquet as pq
 from deepfake_ms.errors import UserError
 
 MANIFEST_NAME = "manifest.parquet"
-ROWS_AT_ONCE = 4096
+ROW_GROUP_SIZE = 4096
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-"""MTCNN's five points; left and right are the viewer's, that is the sides of the image."""
+"""MTCNN's five points; left and right are sides of the image."""
 
 LANDMARK_COLUMNS = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
 BOX_COLUMNS = ["box_left", "box_top", "box_right", "box_bottom"]
 
 SCHEMA = pa.schema(
     [
-        ("sample_id", pa.string()),  # video_id#frame_index, unique
-        ("source", pa.string()),  # file, relative to the corpus root
-        ("video_id", pa.string()),  # unique in the corpus: scores are averaged over it
+        ("sample_id", pa.string()),  # video_id#frame_index; unique
+        ("source", pa.string()),  # video or image file, relative to the corpus root
+        ("video_id", pa.string()),  # unique in the corpus; scores are averaged over it
         ("label", pa.string()),  # real | fake | unlabelled
-        ("method", pa.string()),  # how the fake was made; "real" for real ones
-        ("identities", pa.list_(pa.string())),  # who is in it: one for a real video, target and donor for a fake
-        ("official_subset", pa.string()),  # train | validation | test in the corpus's own lists; null if not listed
-        ("frame_index", pa.int32()),  # position among all the frames of the video
-        ("time_s", pa.float64()),  # presentation time; 0 for a still image
-        *[(name, pa.float32()) for name in BOX_COLUMNS],  # detected box, in pixels of the frame
+        ("method", pa.string()),  # how the fake was made; "real" for real videos
+        ("identities", pa.list_(pa.string())),  # people: one in a real video, target and donor in a fake
+        ("source_video", pa.string()),  # video_id of the real video that a fake was made from; null: none or unknown
+        ("official_subset", pa.string()),  # train | validation | test in the corpus's own lists; null: not listed
+        ("frame_index", pa.int32()),  # position among all frames of the video
+        ("time_s", pa.float64()),  # presentation time in seconds; 0 for a still image
+        *[(name, pa.float32()) for name in BOX_COLUMNS],  # detected box in pixels of the frame
         *[(name, pa.float32()) for name in LANDMARK_COLUMNS],  # in pixels of the crop
         ("probability", pa.float32()),  # the detector's confidence, 0..1
         ("crop", pa.string()),  # lossless image, relative to the manifest's folder
@@ -41,15 +42,18 @@ SCHEMA = pa.schema(
 
 
 def write_manifest(rows: Iterable[dict], folder: Path) -> int:
-    """Write `rows` (one dict per face, keys as `SCHEMA`) as they come; equal rows give equal bytes.
+    """Write `rows`, one dict per face with the keys of `SCHEMA`, in the given order; equal rows give equal bytes.
 
-    No more than `ROWS_AT_ONCE` are held. Returns their number.
+    At most `ROW_GROUP_SIZE` rows are in memory at a time.
+
+    Returns:
+        The number of rows.
     """
     path = folder / MANIFEST_NAME
     part = path.with_suffix(".part")
     remaining, count = iter(rows), 0
     with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-        while chunk := list(islice(remaining, ROWS_AT_ONCE)):
+        while chunk := list(islice(remaining, ROW_GROUP_SIZE)):
             writer.write_table(pa.Table.from_pylist(chunk, schema=SCHEMA))
             count += len(chunk)
     part.replace(path)
@@ -60,11 +64,11 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """The faces prepared in `folder`, one row each, sorted by video id and frame.
 
     Raises:
-        UserError: there is no manifest, or it does not have this version's columns.
+        UserError: there is no manifest, it cannot be read, or it lacks columns of this version.
     """
     path = folder / MANIFEST_NAME
     if not path.is_file():
-        raise UserError(f"{path} is missing: run `python -m deepfake_ms.prepare` for this corpus first.")
+        raise UserError(f"{path} is missing: run `deepfake-ms prepare` for this corpus first.")
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:

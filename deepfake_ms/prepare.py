@@ -1,4 +1,4 @@
-"""``python -m deepfake_ms.prepare``: turn a corpus of videos or images into face crops and a manifest."""
+"""``deepfake-ms prepare``: turn a corpus of videos or images into face crops and a manifest."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from deepfake_ms.datasets import find_corpus
 from deepfake_ms.datasets.miniature import MiniatureSettings, draw_corpus
 from deepfake_ms.preprocessing.prepare import prepare_corpus, unprepared_videos
 from deepfake_ms.preprocessing.prepared import read_complete, read_report
-from deepfake_ms.preprocessing.progress import counting
+from deepfake_ms.preprocessing.progress import progress_bar
 from deepfake_ms.preprocessing.report import print_report
 from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.preprocessing.shards import Shard
@@ -22,12 +22,12 @@ def main(cfg: DictConfig) -> None:
     root = Path(cfg.data.root)
     shard = Shard.parse(cfg.shard)
     if cfg.data.draw is not None:
-        with counting("drawing the miniature corpus", "videos", console) as progress:
+        with progress_bar("drawing the miniature corpus", "videos", console) as progress:
             draw_corpus(MiniatureSettings(**OmegaConf.to_container(cfg.data.draw)), root, cfg.workers, progress)
     corpus = find_corpus(cfg.data.layout, root, OmegaConf.to_container(cfg.data.options))
     with (
-        counting("reading the corpus", "files", console, lines=False) as hashing,
-        counting("finding faces", "videos", console) as progress,
+        progress_bar("reading the corpus", "files", console, lines=False) as hashing,
+        progress_bar("finding faces", "videos", console) as progress,
     ):
         prepared = prepare_corpus(
             corpus,

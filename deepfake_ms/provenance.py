@@ -1,4 +1,4 @@
-"""What a number rests on: the code that made it."""
+"""The versions of code and libraries that produced a result."""
 
 import hashlib
 import platform
@@ -10,7 +10,7 @@ LIBRARIES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "fa
 
 
 def code_version() -> str:
-    """The package version, and in a git checkout its commit, with ``+changes`` when tracked files differ from it."""
+    """The package version and, in a git checkout, the commit, with ``+changes`` if tracked files are modified."""
     package = f"deepfake_ms {version('deepfake_ms')}"
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
@@ -24,7 +24,7 @@ def code_version() -> str:
 
 
 def code_digest() -> str:
-    """Sha256 over the package's Python files: equal digests, equal code, whether committed or not."""
+    """SHA-256 over the package's Python files, which identifies the code whether it is committed or not."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
@@ -33,5 +33,5 @@ def code_digest() -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that decide about numbers."""
+    """The versions of Python and of the libraries that can affect results."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}

@@ -1,10 +1,10 @@
-"""Randomness that is keyed, not carried: any draw can be made again from what it is for."""
+"""Keyed randomness: every draw has its own seed and can be repeated independently of all others."""
 
 import hashlib
 
 
 def key(*parts: str | int) -> int:
-    """A 63-bit seed for the draw that `parts` name, e.g. ``key("augment", seed, stage, epoch, index)``.
+    """A 63-bit seed for the draw identified by `parts`, e.g. ``key("augment", seed, stage, epoch, index)``.
 
     The same parts give the same seed in every process, on every machine and after every restart.
     """

@@ -1,71 +1,69 @@
-"""The entry points as a Hydra user meets them."""
+"""The commands as a Hydra user meets them."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import hydra
 import pytest
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
-from deepfake_ms.assembly import (
-    build_curriculum,
-    build_preparation,
-    build_split_policy,
-    build_trainer_settings,
-    deciding_config,
-)
-from deepfake_ms.cli import CONFIG_FOLDER
-from deepfake_ms.data.augmentation import build_augmentation
-from deepfake_ms.data.face_masks import EyeMask
+from deepfake_ms.assembly import run_config, trainer_settings
+from deepfake_ms.cli import COMMANDS, CONFIG_FOLDER, compose
+from deepfake_ms.data.augmentation import build_augmentation, ordered
+from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.errors import UserError
+from deepfake_ms.preprocessing.settings import PreparationSettings
+from deepfake_ms.training.curriculum import Curriculum
 from deepfake_ms.training.run_folder import config_hash
+from deepfake_ms.training.run_split import split_policy
 
 GROUPS = (
-    "data",
-    "split",
-    "size",
-    "model",
-    "augmentation",
-    "loss",
-    "curriculum",
-    "optimization",
-    "trainer",
-    "logger",
-    "experiment",
+    *("data", "split", "model", "size", "mask", "augmentation", "loss", "curriculum", "optimization"),
+    *("trainer", "logger", "experiment"),
 )
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
-FULL_SIZE_ONLY = ("table1_linear_probe", "table1_senet154")
-
-
-def compose(*overrides: str, name: str = "train"):
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return hydra.compose(name, overrides=list(overrides))
+FULL_SIZE_ONLY = ("linear_probe", "senet154", "table1_linear_probe", "table1_senet154")
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_makes_valid_settings(group, choice):
     size = ("size=full",) if choice in FULL_SIZE_ONLY else ()
     cfg = compose(f"{group}={choice}", "data.root=somewhere", *size)
-    build_preparation(cfg)
-    build_curriculum(cfg)
-    build_split_policy(cfg)
-    build_trainer_settings(cfg.trainer)
-    build_augmentation(cfg.augmentation.name)
-    EyeMask(**cfg.eye_mask)
+    PreparationSettings(**cfg.preparation)
+    config = run_config(cfg, "abc")
+    assert Curriculum.from_record(config) == Curriculum.resolve(OmegaConf.to_container(cfg, resolve=True))
+    split_policy(config["split"])
+    FaceMask.from_settings(config["mask"])
+    if "gpu" not in cfg.trainer.lightning.accelerator:
+        trainer_settings(cfg)
     assert cfg.name in cfg.run_folder
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_says_what_it_is(group, choice):
-    assert (CONFIG_FOLDER / group / f"{choice}.yaml").read_text().startswith("# ")
+@pytest.mark.parametrize("path", sorted((CONFIG_FOLDER / "perturbation").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_perturbation_makes_valid_settings(path):
+    cfg = compose(f"perturbation={path.stem}", "run=somewhere", config_name="evaluate")
+    assert cfg.perturbation.name == path.stem
+    build_augmentation(ordered(OmegaConf.to_container(cfg.perturbation)))
 
 
-def test_the_best_row_is_what_the_paper_says():
-    cfg = compose("experiment=table2_wl_rf_mep", "model=genconvit_ed")
+@pytest.mark.parametrize("path", sorted(CONFIG_FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_says_what_it_is(path):
+    assert path.read_text().startswith("# ")
+
+
+def test_the_best_row_is_as_in_the_paper():
+    cfg = compose("experiment=table2_wl_rf_mep", "size=full")
     assert cfg.loss.class_weights == {"real": 1.0, "fake": 1.85}
     assert cfg.augmentation.name == "random_flips"
-    stages = build_curriculum(cfg).stages
-    assert [(stage.faces, stage.epochs) for stage in stages] == [
-        ("masked_eyes", 20),
-        ("cropped", 15),
-        ("masked_eyes", 15),
+    stages = run_config(cfg, "abc")["curriculum"]["stages"]
+    assert [(stage["name"], stage["epochs"]) for stage in stages] == [
+        ("1_masked_eyes", 20),
+        ("2_cropped", 15),
+        ("3_masked_eyes", 15),
     ]
     assert cfg.optimization.optimizer == {"name": "SGD", "lr": 1e-4, "momentum": 0.9, "weight_decay": 0.05}
 
@@ -86,11 +84,11 @@ PUBLISHED = {
 
 
 def test_table_2_is_complete():
-    left_out_by_the_paper = {"rf", "wl_rf", "rf_mep", "rst_as_released"}
+    left_out_by_the_paper = {"rf", "wl_rf", "rf_mep", "rst_as_released", "random_mask", "mouth_mask"}
     assert {row.removeprefix("table2_") for row in ROWS} == PUBLISHED.keys() | left_out_by_the_paper
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.endswith("_mask")])
 def test_a_row_is_what_its_name_says(row):
     cfg = compose(f"experiment={row}")
     factors = row.removeprefix("table2_").split("_")
@@ -99,8 +97,8 @@ def test_a_row_is_what_its_name_says(row):
     assert cfg.augmentation.name == {"na": "none", "rf": "random_flips"}.get(
         next((factor for factor in factors if factor in ("na", "rf")), None), "standard"
     )
-    assert [stage.faces for stage in build_curriculum(cfg).stages] == (
-        ["masked_eyes", "cropped", "masked_eyes"] if "mep" in factors else ["cropped"]
+    assert [stage["name"] for stage in run_config(cfg, "abc")["curriculum"]["stages"]] == (
+        ["1_masked_eyes", "2_cropped", "3_masked_eyes"] if "mep" in factors else ["1_cropped"]
     )
     assert cfg.model.swin == ("as_released" if "released" in factors else "removed" if "rst" in factors else "live")
 
@@ -108,30 +106,39 @@ def test_a_row_is_what_its_name_says(row):
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_opens_with_its_command_and_the_published_numbers(row):
     opening = (CONFIG_FOLDER / "experiment" / f"{row}.yaml").read_text().split("defaults:")[0]
-    assert f"python -m deepfake_ms.train experiment={row}\n" in opening
+    assert f"deepfake-ms train experiment={row}\n" in opening
     numbers = PUBLISHED.get(row.removeprefix("table2_"))
     published = "accuracy {}, macro F1 {}, AUROC {}.".format(*numbers) if numbers else "Published: nothing."
     assert published in opening
 
 
-def test_size_and_family_make_the_model_and_nothing_else():
-    for family in ("genconvit_ed", "recce"):
-        experiment = {"genconvit_ed": "table1_ours", "recce": "table1_recce"}[family]
+@pytest.mark.parametrize(("row", "mask"), [("random_mask", "random_boxes"), ("mouth_mask", "mouth")])
+def test_a_control_row_differs_from_the_best_one_in_the_mask_only(row, mask):
+    best, control = (run_config(compose(f"experiment=table2_{each}"), "abc") for each in ("wl_rf_mep", row))
+    stages = control["curriculum"]["stages"]
+    assert [stage["name"] for stage in stages] == [f"1_masked_{mask}", "2_cropped", f"3_masked_{mask}"]
+    for config in (best, control):
+        del config["mask"]
+        for stage in config["curriculum"]["stages"]:
+            del stage["mask"], stage["name"]
+    assert best == control
+
+
+def test_size_chooses_the_model_of_an_experiment():
+    for family, experiment in {"genconvit_ed": "table1_ours", "recce": "table1_recce"}.items():
         for size, name in (("small", f"{family}_small"), ("full", family)):
             by_size = compose(f"experiment={experiment}", f"size={size}")
             assert by_size.model.name == name
-            other = {"small": "full", "full": "small"}[size]
-            by_name = compose(f"experiment={experiment}", f"model={name}", f"size={other}")
-            assert deciding_config(by_size, "abc") == deciding_config(by_name, "abc")
-            assert by_size.run_folder == by_name.run_folder
             assert "size" not in by_size
-            assert "family" not in by_size
+    assert compose("experiment=table1_recce", "model=vit", "size=full").model.name == "vit"
+    assert compose("model=vit", "size=full").optimization.name == "finetune"
+    assert compose("model=vit", "size=full", "optimization=genconvit").optimization.name == "genconvit"
 
 
-@pytest.mark.parametrize("row", FULL_SIZE_ONLY)
-def test_a_row_without_a_small_variant_is_refused_in_small(row):
-    with pytest.raises(HydraException, match=f"Could not find 'model/{row.removeprefix('table1_')}_small'"):
-        compose(f"experiment={row}")
+@pytest.mark.parametrize("model", ["linear_probe", "senet154"])
+def test_a_model_without_a_small_variant_is_refused_in_small(model):
+    with pytest.raises(HydraException, match=f"model/{model}/small"):
+        compose(f"experiment=table1_{model}")
 
 
 def test_the_loss_weight_is_swept_around_the_papers():
@@ -144,41 +151,109 @@ def test_the_loss_weight_is_swept_around_the_papers():
     )
 
 
-def test_what_decides_about_numbers_is_hashed_and_nothing_else():
-    base = config_hash(deciding_config(compose(), "abc"))
-    same = ("trainer.devices=2", "runs_root=elsewhere", "logger=wandb", "trainer.num_workers=3", "data.root=moved")
+def test_what_determines_results_is_hashed_and_nothing_else():
+    base = config_hash(run_config(compose(), "abc"))
+    same = (
+        "trainer.lightning.devices=2",
+        "trainer.lightning.profiler=simple",
+        "trainer.compile=true",
+        "trainer.channels_last=true",
+        "runs_root=elsewhere",
+        "logger=wandb",
+        "trainer.num_workers=3",
+        "data.root=moved",
+    )
     for override in same:
-        assert config_hash(deciding_config(compose(override), "abc")) == base, override
+        assert config_hash(run_config(compose(override), "abc")) == base, override
     others = (
         "seed=1",
         "loss=weighted",
         "optimization.epochs=3",
         "split=video",
-        "eye_mask.width=1.0",
-        "trainer.precision=bf16-mixed",
+        "mask.regions.eyes.width=1.0",
+        "trainer.lightning.precision=bf16-mixed",
+        "trainer.lightning.accumulate_grad_batches=2",
+        "trainer.lightning.gradient_clip_val=1",
+        "augmentation.transforms.HorizontalFlip.p=0.4",
+        "curriculum.stages.0.freeze=[backbone.conv1]",
+        "curriculum.stages.0.optimization.optimizer.lr=3e-4",
     )
-    hashes = {config_hash(deciding_config(compose(override), "abc")) for override in others}
-    assert len(hashes | {base, config_hash(deciding_config(compose(), "def"))}) == len(others) + 2
+    hashes = {config_hash(run_config(compose(override), "abc")) for override in others}
+    assert len(hashes | {base, config_hash(run_config(compose(), "def"))}) == len(others) + 2
 
 
-def test_starting_weights_decide_by_their_content(tmp_path):
+def test_starting_weights_are_identified_by_their_content(tmp_path):
     path = tmp_path / "released.pth"
     override = f"model.checkpoint={path}"
-    with pytest.raises(UserError, match=r"released\.pth is no file"):
-        deciding_config(compose(override), "abc")
+    with pytest.raises(UserError, match=r"released\.pth is not a file"):
+        run_config(compose(override), "abc")
     hashes = set()
     for content in (b"first", b"second", b"first"):
         path.write_bytes(content)
-        hashes.add(config_hash(deciding_config(compose(override), "abc")))
+        hashes.add(config_hash(run_config(compose(override), "abc")))
     assert len(hashes) == 2
+
+
+def test_a_stage_overrides_the_run_in_part_or_by_the_name_of_a_choice():
+    plain, changed = (
+        run_config(compose("curriculum=masked_cropped_masked", *overrides), "abc")["curriculum"]["stages"]
+        for overrides in (
+            (),
+            (
+                "curriculum.stages.1.optimization.optimizer.lr=3e-4",
+                "curriculum.stages.1.augmentation=none",
+                "curriculum.stages.1.loss=weighted",
+                "curriculum.stages.2.mask=mouth",
+                "curriculum.stages.2.optimization=released",
+                "curriculum.stages.2.freeze=backbone.conv1",
+            ),
+        )
+    )
+    assert changed[0] == plain[0]
+    assert changed[1]["optimizer"] == plain[1]["optimizer"] | {"lr": 3e-4}
+    assert changed[1]["schedule"] == plain[1]["schedule"]
+    assert changed[1]["augmentation"]["transforms"] == []
+    assert changed[1]["loss"]["class_weights"]["fake"] == 1.85
+    assert changed[2]["name"] == "3_masked_mouth"
+    assert set(changed[2]["mask"]["regions"]) == {"mouth"}
+    assert changed[2]["optimizer"] == {"name": "SGD", "lr": 1e-4, "momentum": 0.9, "weight_decay": 0.05}
+    assert changed[2]["batch_size"] == 32
+    assert changed[2]["epochs"] == plain[2]["epochs"]
+    assert changed[2]["freeze"] == ["backbone.conv1"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("curriculum.stages.0.augmentation=noise",), r"stages\.0\.augmentation=noise: there is no conf/augmentation"),
+        (("curriculum.stages.0.optimization.epochs=3",), "its epochs follow from its share"),
+        (("curriculum.stages.0.learning_rate=3",), r"stages\.0\.learning_rate is unknown"),
+        (("curriculum.stages.0.faces=masked_eyes",), "now faces: masked, with mask=eyes"),
+        (("curriculum.stages.0.mask=eyes",), r"set curriculum\.stages\.0\.faces=masked"),
+        (("curriculum.stages.0.share=0.5",), "shares add up to 0.5"),
+        (("optimization.mode=best",), r"optimization\.mode=best"),
+        (("optimization.optimizer.name=Foo",), "neither torch.optim nor timm.optim"),
+        (("optimization.optimizer.momentun=1",), "AdamW refuses"),
+        (("optimization.schedule.name=Foo",), "neither torch.optim.lr_scheduler nor timm.scheduler"),
+        (("augmentation.transforms.HorizontalFlip.p=2",), "HorizontalFlip refuses"),
+        (("loss.class_weights.fake=0",), "a weight is a positive number"),
+        (("mask.shape=star", "curriculum=masked_cropped_masked"), r"mask\.shape=star is unknown"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_training(overrides, sentence):
+    with pytest.raises(UserError, match=sentence):
+        run_config(compose(*overrides), "abc")
 
 
 def test_help_and_job_config(call, tmp_path):
     status, shown, _ = call("train", "--help")
     assert status == 0
-    assert "experiment: loss_weight, table1_bit, table1_caddm" in " ".join(shown.split())
-    assert "size: full, small" in " ".join(shown.split())
-    status, shown, _ = call("train", "--cfg", "job", "loss=weighted", "augmentation=none", "model=genconvit_ed")
+    shown = " ".join(shown.split())
+    assert shown.startswith("deepfake-ms train is powered by Hydra")
+    assert "experiment: loss_weight, table1_bit, table1_caddm" in shown
+    assert "size: full, small" in shown
+    assert "mask: eyes, eyes_and_mouth, mouth, nose, random_boxes" in shown
+    status, shown, _ = call("train", "--cfg", "job", "loss=weighted", "augmentation=none", "size=full")
     assert status == 0
     assert "fake: 1.85" in shown
     assert list(tmp_path.iterdir()) == []
@@ -190,6 +265,7 @@ def test_help_and_job_config(call, tmp_path):
         (("optimization.epoch=3",), "no key 'optimization.epoch'; the nearest is 'optimization.epochs'"),
         (("los=weighted", "seed=3"), "no key 'los'; the nearest is 'loss'"),
         (("loss=wieghted",), "weighted_as_released"),
+        (("augmentation.transforms.VerticalFlipp.p=1",), "nearest is 'augmentation.transforms.VerticalFlip.p'"),
     ],
 )
 def test_a_typo_is_an_error_that_names_the_nearest_key(call, overrides, named):
@@ -203,7 +279,7 @@ def test_a_typo_is_an_error_that_names_the_nearest_key(call, overrides, named):
     [
         (("prepare", "data=folder"), "data.root is not set"),
         (("prepare", "data=folder", "data.root=nowhere"), "nowhere does not exist"),
-        (("train", "data=folder", "data.root=nowhere"), "run `python -m deepfake_ms.prepare"),
+        (("train", "data=folder", "data.root=nowhere"), "run `deepfake-ms prepare"),
         (("evaluate", "run=nowhere"), "run.json is missing"),
         (("evaluate",), "run is not set"),
         (("explain", "what=nonsense"), "choose masks"),
@@ -217,6 +293,72 @@ def test_mistakes_come_back_as_one_sentence(call, arguments, sentence):
     assert "Traceback" not in errors
 
 
-def test_one_device_cannot_be_two():
-    with pytest.raises(UserError, match=r"trainer\.strategy=ddp"):
-        build_trainer_settings(compose("trainer.devices=2").trainer)
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("recipe.epochs=3", "recipe.epochs is an old name: it is now optimization.epochs."),
+        ("recipe=released", "recipe is an old name: it is now optimization."),
+        ("eye_mask.width=1", "it is now mask.width."),
+        ("trainer.devices=2", "it is now trainer.lightning.devices."),
+        ("trainer.micro_batches=2", "it is now trainer.lightning.accumulate_grad_batches."),
+        ("model=vit_small", "model=vit_small is an old name: it is now model=vit size=small."),
+        ("family=vit", "family is an old name: it is now model."),
+    ],
+)
+def test_an_old_name_is_refused_with_the_new_one(call, argument, sentence):
+    status, _, errors = call("train", argument)
+    assert status == 2
+    assert sentence in errors
+
+
+def test_brackets_in_an_error_are_printed(call, tmp_path):
+    status, _, errors = call("prepare", "data=folder", "data.root='no[such]/[/folder]'")
+    assert status == 2
+    assert "no[such]/[/folder]" in errors
+
+
+def test_users_add_configurations_of_their_own(call, tmp_path):
+    (tmp_path / "my_conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "my_conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\nseed: 7\n")
+    status, shown, errors = call("train", "-cd", "my_conf", "experiment=mine", "--cfg", "job")
+    assert status == 0, errors
+    assert "seed: 7" in shown
+
+
+@pytest.fixture(scope="module")
+def wheel_environment(tmp_path_factory) -> Path:
+    """The bin folder of an environment with the package's wheel; dependencies come from this environment."""
+    folder = tmp_path_factory.mktemp("wheel")
+    repository = Path(__file__).parents[1]
+    source = folder / "source"
+    for name in ("deepfake_ms", "conf"):
+        shutil.copytree(repository / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "LICENSE", "README.md"):
+        shutil.copy(repository / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--wheel-dir", folder, source], check=True, timeout=240, capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=120)
+    (site,) = (folder / "venv").glob("lib/python*/site-packages")
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (site / "dependencies.pth").write_text(next(path for path in sys.path if path.endswith("site-packages")))
+    return folder / "venv" / "bin"
+
+
+def test_an_installed_wheel_works_from_any_folder(wheel_environment, tmp_path):
+    where = "import deepfake_ms.cli as cli; print(cli.CONFIG_FOLDER)"
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [wheel_environment / "python", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run("-c", where).strip().startswith(str(wheel_environment.parent))
+    main = "from deepfake_ms.cli import main; main()"
+    assert all(command in run("-c", main) for command in COMMANDS)
+    assert "fake: 1.85" in run("-c", main, "train", "experiment=table2_wl", "--cfg", "job")
+    assert "name: table2_wl" in run("-m", "deepfake_ms.train", "experiment=table2_wl", "--cfg", "job")
+    assert not any(tmp_path.iterdir())

@@ -3,7 +3,7 @@ import pytest
 from deepfake_ms.files import sha256_of, write_atomically
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "folder" / "value.txt"
     write_atomically(path, "old")
     monkeypatch.setattr("deepfake_ms.files.os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))

@@ -73,16 +73,16 @@ def trained(workshop, tmp_path_factory) -> tuple[Path, str]:
 
 def test_one_command_trains_and_scores(trained):
     run, printed = trained
-    scores = json.loads((run / "evaluation/test_handoff/scores.json").read_text())
+    scores = json.loads((run / "evaluation/test/selected/scores.json").read_text())
     split = pd.read_parquet(run / "split.parquet")
-    predictions = pd.read_parquet(run / "evaluation/test_handoff/predictions.parquet")
+    predictions = pd.read_parquet(run / "evaluation/test/selected/predictions.parquet")
     tested = split.loc[split["subset"] == "test", "sample_id"]
     assert set(predictions["sample_id"]) == set(tested)
     assert len(predictions) == len(tested)
     assert predictions["fake_probability"].between(0, 1).all()
     assert scores["data"]["synthetic"]
     assert set(scores["metrics"]) == {"frame", "video"}
-    assert scores["test_openings"] == 1
+    assert scores["test_evaluations"] == 1
     assert scores["videos"] == predictions["video_id"].nunique()
     for said in ("SYNTHETIC", "identity", scores["data"]["fingerprint"], scores["scored_by"], "1 seed", "stage 3/3"):
         assert said in printed
@@ -97,7 +97,7 @@ def test_called_again_it_says_what_is_finished_and_repeats_the_scores(trained, c
     assert status == 0
     assert "3 of 3 stages are finished and kept" in again
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.ckpt")} == before
-    assert "this checkpoint is scored already" in again
+    assert "predictions of this checkpoint are up to date" in again
     assert again.splitlines()[-8:] == printed.splitlines()[-8:]
     status, prepared, _ = call("prepare", *DRAW)
     assert status == 0
@@ -116,24 +116,42 @@ def test_an_equal_run_of_another_name_takes_over_the_stages(trained, call, here)
     assert status == 0, errors
     assert printed.count("is taken over from") == 3
     again = here / RUN.parents[1] / "again" / RUN.name
-    scores = [json.loads((run / "evaluation/test_handoff/scores.json").read_text()) for run in (here / RUN, again)]
+    scores = [json.loads((run / "evaluation/test/selected/scores.json").read_text()) for run in (here / RUN, again)]
     assert scores[0]["metrics"] == scores[1]["metrics"]
 
 
-def test_the_last_epoch_and_the_validation_side_can_be_scored(trained, call, here):
-    status, printed, errors = call("evaluate", f"run={RUN}", "checkpoint=last", "subset=validation")
+def test_the_last_epoch_can_be_scored_on_the_validation_set(trained, call, here):
+    status, printed, errors = call("evaluate", f"run={RUN}", "checkpoint=last", "test_set=validation")
     assert status == 0, errors
-    assert "validation set" in printed
+    assert "validation set of split" in printed
     assert "last epoch" in printed
-    folder = here / RUN / "evaluation/validation_last"
+    folder = here / RUN / "evaluation/validation/last"
     split = pd.read_parquet(here / RUN / "split.parquet")
     assert len(pd.read_parquet(folder / "predictions.parquet")) == (split["subset"] == "validation").sum()
+
+
+def test_a_perturbed_test_set_has_results_of_its_own(trained, call, here):
+    plain = pd.read_parquet(here / RUN / "evaluation/test/selected/predictions.parquet")
+    status, printed, errors = call("evaluate", f"run={RUN}", "perturbation=gaussian_noise")
+    assert status == 0, errors
+    assert "perturbed by gaussian_noise" in printed
+    folder = here / RUN / "evaluation/test_gaussian_noise/selected"
+    noisy = pd.read_parquet(folder / "predictions.parquet")
+    assert noisy["sample_id"].tolist() == plain["sample_id"].tolist()
+    assert not np.allclose(noisy["fake_probability"], plain["fake_probability"], atol=1e-4)
+    thresholds = [
+        json.loads((each / "scores.json").read_text())["validation_thresholds"]
+        for each in (folder, here / RUN / "evaluation/test/selected")
+    ]
+    assert thresholds[0] == thresholds[1]  # the run's own, whatever it is scored on
+    logged = [json.loads(line) for line in (here / RUN / "test_evaluations.jsonl").read_text().splitlines()]
+    assert [entry["test_set"] for entry in logged] == ["test", "test_gaussian_noise"]
 
 
 def test_two_processes_score_an_odd_test_set_like_one(trained, workshop):
     run = workshop / "two"
     shutil.copytree(trained[0], run)
-    one = pd.read_parquet(run / "evaluation/test_handoff/predictions.parquet")
+    one = pd.read_parquet(run / "evaluation/test/selected/predictions.parquet")
     split = pd.read_parquet(run / "split.parquet")
     odd = split.index[split["subset"] == "test"][-1]
     if (split["subset"] == "test").sum() % 2 == 0:
@@ -142,19 +160,27 @@ def test_two_processes_score_an_odd_test_set_like_one(trained, workshop):
     split.to_parquet(run / "split.parquet", index=False)
     shutil.rmtree(run / "evaluation")
     done = subprocess.run(
-        [sys.executable, "-m", "deepfake_ms.evaluate", f"run={run}", "trainer.devices=2", "trainer.strategy=ddp"],
+        [
+            sys.executable,
+            "-m",
+            "deepfake_ms.evaluate",
+            f"run={run}",
+            "trainer.lightning.devices=2",
+            "trainer.lightning.strategy=ddp",
+        ],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    two = pd.read_parquet(run / "evaluation/test_handoff/predictions.parquet")
+    two = pd.read_parquet(run / "evaluation/test/selected/predictions.parquet")
     assert len(two) % 2 == 1
     assert two["sample_id"].tolist() == one["sample_id"].tolist()
     np.testing.assert_allclose(two["fake_probability"], one["fake_probability"], atol=1e-5)
-    assert (run / "evaluation/validation_handoff/predictions.parquet").is_file()
-    assert len((run / "test_openings.jsonl").read_text().splitlines()) == 2  # the copied one, and one for both
+    assert (run / "evaluation/validation/selected/predictions.parquet").is_file()
+    before, after = ((folder / "test_evaluations.jsonl").read_text().splitlines() for folder in (trained[0], run))
+    assert len(after) == len(before) + 1  # one for both processes
 
 
 def test_an_unfinished_run_and_a_changed_checkpoint_are_not_scored(trained, workshop, call):
@@ -165,7 +191,7 @@ def test_an_unfinished_run_and_a_changed_checkpoint_are_not_scored(trained, work
         checkpoint.write(b"x")
     status, _, errors = call("evaluate", f"run={run}")
     assert status == 2
-    assert "has changed since its stage handed it over" in errors
+    assert "has changed since its stage finished" in errors
     chain = json.loads((run / "chain.json").read_text())
     (run / "chain.json").write_text(json.dumps({"stages": chain["stages"][:2]}))
     status, _, errors = call("evaluate", f"run={run}")
@@ -173,10 +199,11 @@ def test_an_unfinished_run_and_a_changed_checkpoint_are_not_scored(trained, work
     assert "finished 2 of 3 stages" in errors
 
 
-def test_the_contact_sheet_shows_the_masks(workshop, call, here):
-    status, _, errors = call("explain", "what=masks", "count=4", "output=sheets")
+@pytest.mark.parametrize("mask", ["eyes", "eyes_and_mouth", "random_boxes"])
+def test_the_contact_sheet_shows_the_masks(workshop, call, here, mask):
+    status, _, errors = call("explain", "what=masks", "count=4", f"mask={mask}", "output=sheets")
     assert status == 0, errors
-    sheet = cv2.imread(str(next((here / "sheets").glob("*_masks.png"))))
+    sheet = cv2.imread(str(next((here / "sheets").glob(f"*_{mask}.png"))))
     assert sheet.shape == (18 + 2 * 224, 4 * 224, 3)
     cropped, masked = sheet[18:242], sheet[242:]
     changed = (cropped != masked).any(axis=2)
@@ -261,7 +288,7 @@ def test_another_corpus_goes_the_same_way_with_its_official_subsets(faceforensic
         "test": 4,
         "unused": 0,
     }
-    assert (run / "evaluation" / "test_handoff" / "scores.json").is_file()
+    assert (run / "evaluation" / "test" / "selected" / "scores.json").is_file()
 
 
 def test_shards_through_multirun_make_one_folder(faceforensics, call, tmp_path):
@@ -294,17 +321,3 @@ def test_shards_run_as_submitted_jobs(faceforensics, tmp_path):
     subprocess.run([*command, *data], cwd=tmp_path, check=True, timeout=200)
     (folder,) = (tmp_path / "prepared").glob("faceforensics_c23-*")
     assert read_manifest(folder)["video_id"].nunique() == 24
-
-
-def test_a_changed_corpus_is_noticed(workshop, call, tmp_path):
-    root = tmp_path / "corpus"
-    shutil.copytree(workshop / "corpora" / "miniature", root)
-    data = ("data=celebdf_v2", f"data.root={root}", "data.name=copied")
-    assert call("prepare", *data, "workers=0")[0] == 0
-    (root / "YouTube-real" / "00999.mp4").write_bytes(next(root.glob("YouTube-real/*.mp4")).read_bytes())
-    _, output, _ = call("train", *data, *TRAIN[1:], "split.fractions=[.5,.3,.3]")
-    assert "has changed since it was prepared" in output
-    shutil.rmtree(root / "Celeb-real")
-    _, output, errors = call("train", *data, *TRAIN[1:], "split.fractions=[.5,.3,.3]")
-    assert "has changed since it was prepared" in output
-    assert "Celeb-real" not in errors  # the faces are enough to train on

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-from deepfake_ms.data.datamodule import FaceDataModule
+from deepfake_ms.data.loaders import FaceDataModule
 from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.files import sha256_of
 from deepfake_ms.manifest import SCHEMA, write_manifest

@@ -1,4 +1,4 @@
-"""What a split leaks and what it leaves out: counted before training, kept with the run, and refused on demand."""
+"""Audits a split before training: counts leaks and excluded videos, and rejects splits that break requirements."""
 
 from dataclasses import asdict
 from itertools import combinations
@@ -16,43 +16,43 @@ PAIRS = {f"{one} and {other}": (one, other) for one, other in combinations(SUBSE
 _EXAMPLES = 5
 
 _REASONS = {
-    "two_subsets": "join persons of two subsets and",
-    "unlisted": "are not in the corpus's lists and",
-    "unlabelled": "cannot be trained on and",
+    "two_subsets": "show people from two different subsets",
+    "unlisted": "are not in the corpus's lists",
+    "unlabelled": "cannot be used for training or evaluation",
 }
 
 _REMEDIES = {
-    "videos": "choose policy video or identity",
-    "identities": "choose policy identity",
-    "near_duplicates": "remove one of each from the corpus, or choose another policy",
+    "videos": "choose split.policy=video or identity",
+    "identities": "choose split.policy=identity",
+    "near_duplicates": "remove one face of each pair from the corpus, or choose another split.policy",
 }
 
 
 def audit_split(manifest: pd.DataFrame, subsets: pd.Series, policy: SplitPolicy) -> dict[str, Any]:
-    """Count what stands on each subset, what two subsets share, and what is left out.
+    """Count what each subset contains, what two subsets share, and what is excluded.
 
     Args:
-        manifest: as `read_manifest` gives it.
-        subsets: of every row, from `split_manifest`.
-        policy: by which they were dealt.
+        manifest: from `read_manifest`.
+        subsets: the subset of every row, from `split_manifest`.
+        policy: the policy that `subsets` was made with.
 
     Returns:
         Plain containers, ready for JSON:
 
         - ``split``: the policy's fields; ``near_duplicate_bits``: see `near_duplicates.THRESHOLD`.
-        - ``subsets``: per subset and for "unused" the counts of ``real`` and ``fake`` faces, of ``videos``, and of known
+        - ``subsets``: for each subset and "unused", the numbers of ``real`` and ``fake`` faces, ``videos`` and known
           ``identities``.
-        - ``shared``: per pair of subsets ("train and test") the counts of ``videos`` and ``identities`` that stand on
-          both, and of ``near_duplicates``: faces of the second subset that look like a face of the first. With
-          ``near_duplicate_examples``, a few such pairs: [face of the second subset, face of the first], as sample ids.
-        - ``left_out``: why videos are unused, a ``{"why", "label", "videos", "of"}`` per label: ``videos`` of all
-          ``of`` videos with that label. ``why`` is "two_subsets" (its persons stand on two), "unlisted" (by the corpus)
-          or "unlabelled".
-        - ``unknown_identities``: number of used videos that do not say who is in them.
+        - ``shared``: for each pair of subsets ("train and test"), the numbers of ``videos`` and ``identities`` in both,
+          and of ``near_duplicates``: faces of the second subset that look like a face of the first.
+          ``near_duplicate_examples`` lists a few pairs of sample ids: [face of the second subset, face of the first].
+        - ``left_out``: why videos are unused, one ``{"why", "label", "videos", "of"}`` per label: ``videos`` out of
+          ``of`` videos with that label. ``why`` is "two_subsets" (the video shows people from two subsets), "unlisted"
+          (not in the corpus's lists) or "unlabelled".
+        - ``unknown_identities``: number of used videos without known identities.
     """
-    on_subset = {subset: manifest[subsets == subset] for subset in (*SUBSETS, UNUSED)}
-    videos = {subset: faces.drop_duplicates("video_id") for subset, faces in on_subset.items()}
-    persons = {subset: _persons(each) for subset, each in videos.items()}
+    faces_of = {subset: manifest[subsets == subset] for subset in (*SUBSETS, UNUSED)}
+    videos = {subset: faces.drop_duplicates("video_id") for subset, faces in faces_of.items()}
+    people = {subset: _people(each) for subset, each in videos.items()}
     used = pd.concat([videos[subset] for subset in SUBSETS]).drop_duplicates("video_id")
     return {
         "split": asdict(policy)
@@ -62,15 +62,15 @@ def audit_split(manifest: pd.DataFrame, subsets: pd.Series, policy: SplitPolicy)
             subset: {
                 **{name: int((faces["label"] == name).sum()) for name in CLASS_NAMES},
                 "videos": len(videos[subset]),
-                "identities": len(persons[subset]),
+                "identities": len(people[subset]),
             }
-            for subset, faces in on_subset.items()
+            for subset, faces in faces_of.items()
         },
         "shared": {
             pair: {
                 "videos": int(videos[other]["video_id"].isin(videos[one]["video_id"]).sum()),
-                "identities": len(persons[one] & persons[other]),
-                **_near_duplicates(on_subset[one], on_subset[other]),
+                "identities": len(people[one] & people[other]),
+                **_near_duplicates(faces_of[one], faces_of[other]),
             }
             for pair, (one, other) in PAIRS.items()
         },
@@ -80,56 +80,56 @@ def audit_split(manifest: pd.DataFrame, subsets: pd.Series, policy: SplitPolicy)
 
 
 def check_split(audit: dict[str, Any]) -> None:
-    """Refuse a split that cannot be trained and scored on, or that shares what its policy requires to be disjoint.
+    """Reject a split that cannot be used for training and scoring, or whose subsets share what must be disjoint.
 
     Args:
         audit: from `audit_split`.
 
     Raises:
-        UserError: a subset has no real or no fake face; or what `SplitPolicy.require_disjoint` names stands on two
-            subsets, or cannot be told because no video says who is in it.
+        UserError: a subset has no real or no fake faces; two subsets share something in
+            `SplitPolicy.require_disjoint`; or identities must be disjoint but are unknown.
     """
     policy = audit["split"]["policy"]
     counts = {subset: audit["subsets"][subset] for subset in (*SUBSETS, UNUSED)}
     if any(counts[subset][name] == 0 for subset in SUBSETS for name in CLASS_NAMES):
         found = "; ".join(f"{subset} {each['real']} real and {each['fake']} fake" for subset, each in counts.items())
         raise UserError(
-            f"split {policy}: every subset needs real and fake faces, but there are: {found}. "
-            "Prepare more videos or identities of the missing class, or choose another split policy or seed."
+            f"split.policy={policy}: every subset needs real and fake faces, but the counts are {found}: "
+            "prepare more videos or identities of the missing class, or choose another split.policy or split.seed."
         )
     for what in DISJOINT:
         if what not in audit["split"]["require_disjoint"]:
             continue
         if what == "identities" and not any(counts[subset][what] for subset in SUBSETS):
             raise UserError(
-                f"split {policy}: identities must be disjoint but this corpus does not name them: "
-                "drop identities from split.require_disjoint."
+                f"split.policy={policy}: identities must be disjoint, but this corpus does not provide them: "
+                "remove identities from split.require_disjoint."
             )
         if shared := {pair: audit["shared"][pair] for pair in PAIRS if audit["shared"][pair][what]}:
             found = ", ".join(f"{each[what]} in {pair}" for pair, each in shared.items())
             raise UserError(
-                f"split {policy}: {what.replace('_', '-')} must be disjoint but are shared: "
-                f"{found}{_example(what, shared)}; {_REMEDIES[what]}, or drop {what} from split.require_disjoint."
+                f"split.policy={policy}: {what.replace('_', '-')} must be disjoint, but are shared "
+                f"({found}{_example(what, shared)}): {_REMEDIES[what]}, or remove {what} from split.require_disjoint."
             )
 
 
 def notes(audit: dict[str, Any]) -> list[str]:
-    """What the counts alone do not tell: a sentence for each reason to leave videos out, and how to read the table."""
+    """Sentences that complement the counts: why videos are excluded, and how to read the table."""
     policy = audit["split"]["policy"]
     sentences = [
         f"{policy}: {each['videos']:,} of {each['of']:,} {each['label']} videos ({each['videos'] / each['of']:.1%}) "
-        f"{_REASONS[each['why']]} are left out."
+        f"{_REASONS[each['why']]} and are excluded."
         for each in audit["left_out"]
     ]
     if unknown := audit["unknown_identities"]:
         sentences.append(
-            f"{unknown:,} videos do not say who is in them: "
-            "a person who is in several of these is not counted as shared."
+            f"{unknown:,} videos have no known identities: "
+            "a person who appears in several of them is not counted as shared."
         )
     if any(each["near_duplicates"] for each in audit["shared"].values()):
         sentences.append(
-            "Near-duplicates: faces of the second subset that look like a face of the first "
-            f"(perceptual hashes differ in at most {audit['near_duplicate_bits']} bits)."
+            "Near-duplicates are faces of the second subset that look like a face of the first "
+            f"(their perceptual hashes differ in at most {audit['near_duplicate_bits']} bits)."
         )
     return sentences
 
@@ -137,8 +137,8 @@ def notes(audit: dict[str, Any]) -> list[str]:
 def _near_duplicates(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
     nearest = find_near_duplicates(second["perceptual_hash"].tolist(), first["perceptual_hash"].tolist())
     found = second["sample_id"][nearest >= 0]
-    like = first["sample_id"].iloc[nearest[nearest >= 0]]
-    examples = zip(found.head(_EXAMPLES), like.head(_EXAMPLES), strict=True)
+    originals = first["sample_id"].iloc[nearest[nearest >= 0]]
+    examples = zip(found.head(_EXAMPLES), originals.head(_EXAMPLES), strict=True)
     return {"near_duplicates": len(found), "near_duplicate_examples": [list(pair) for pair in examples]}
 
 
@@ -156,13 +156,13 @@ def _left_out(manifest: pd.DataFrame, unused: pd.DataFrame, policy: SplitPolicy)
     ]
 
 
-def _persons(videos: pd.DataFrame) -> set[str]:
-    return {person for persons in videos["identities"] for person in persons}
+def _people(videos: pd.DataFrame) -> set[str]:
+    return {person for identities in videos["identities"] for person in identities}
 
 
 def _example(what: str, shared: dict[str, Any]) -> str:
-    """The first two faces that look the same; shared videos and persons need no example."""
+    """The first pair of near-duplicates, in words; other kinds of leaks need no example."""
     if what != "near_duplicates":
         return ""
     one, other = next(iter(shared.values()))["near_duplicate_examples"][0]
-    return f" (e.g. {one} looks like {other})"
+    return f"; e.g. {one} looks like {other}"

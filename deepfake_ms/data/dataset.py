@@ -1,5 +1,6 @@
-"""Faces of a prepared folder as tensors."""
+"""Prepared faces as tensors."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import albumentations as A
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from deepfake_ms.data.augmentation import augment, augment_with_box
-from deepfake_ms.data.face_masks import EyeMask
+from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.data.face_pairs import NO_PARTNER
 from deepfake_ms.data.facial_swap import NOWHERE, WHOLE, CroppedFace, swap_faces
 from deepfake_ms.errors import UserError
@@ -18,34 +19,30 @@ from deepfake_ms.labels import FAKE, REAL, UNLABELLED
 from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS
 from deepfake_ms.randomness import key
 
-FACES = ("cropped", "masked_eyes")
-
 LABELS = {"real": REAL, "fake": FAKE, UNLABELLED: -1}
 
 
 class FaceDataset(Dataset):
-    """Faces of a manifest: read, resized, swapped, eyes masked, augmented, normalised, in this order.
+    """Faces of a manifest: read, resized, swapped, masked and augmented, in this order.
 
     Ask for an item by (epoch, position) in training, where the augmentation is new in each epoch, or by position
     alone (epoch 0). The pixels depend on seed, stage, epoch and manifest row only: not on the order of the requests,
     nor on the number of workers.
 
     Args:
-        manifest: as `read_manifest` gives it.
+        manifest: as `read_manifest` returns it.
         rows: manifest positions of the faces, int [N].
         folder: the prepared folder, which the crop paths are relative to.
-        faces: "cropped" or "masked_eyes".
-        eye_mask: needed for "masked_eyes", else unused.
+        mask: drawn on every face; None for none.
         augmentation: from `build_augmentation`; None for none.
         partners: for the multi-scale facial swap (`deepfake_ms.data.facial_swap`), the manifest row of each fake's
             source, int [N], from `find_partners`; None swaps nothing. The augmentation must then move boxes.
+        swap_kinds: probability of each kind of swap; needed with `partners`.
         input_size: side of the square model input, in pixels.
-        mean, std: per RGB channel, for values in 0..1.
-        seed, stage: key the augmentation.
+        seed, stage: key swap, mask and augmentation.
 
     Raises:
-        UserError: unknown `faces`, or eyes to be masked without a mask or without landmarks; on access, a crop that is
-            missing or unreadable.
+        UserError: a face lacks a landmark that the mask needs; on access, a crop that is missing or unreadable.
     """
 
     def __init__(
@@ -54,39 +51,31 @@ class FaceDataset(Dataset):
         rows: np.ndarray,
         folder: Path,
         *,
-        faces: str = "cropped",
-        eye_mask: EyeMask | None = None,
+        mask: FaceMask | None = None,
         augmentation: A.Compose | None = None,
         partners: np.ndarray | None = None,
+        swap_kinds: Mapping[str, float] | None = None,
         input_size: int = 224,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
         seed: int = 0,
         stage: str = "",
     ) -> None:
-        if faces not in FACES:
-            raise UserError(f"faces: there is no {faces!r}; choose one of {', '.join(FACES)}.")
-        if faces == "masked_eyes" and eye_mask is None:
-            raise UserError("faces: masked_eyes needs an eye mask; set one, or use cropped faces.")
         chosen = manifest.iloc[rows]
         self.rows = np.asarray(rows, dtype=np.int64)
         self.folder = Path(folder)
         # Plain arrays: workers copy them, and a DataFrame row costs more than the image.
         self.crops, self.landmarks, self.boxes = _crops(chosen)
         self.labels = chosen["label"].map(LABELS).to_numpy(dtype=np.int64)
-        self.eye_mask = eye_mask if faces == "masked_eyes" else None
-        eyes = self.landmarks[:, :2]
-        if self.eye_mask and not np.isfinite(eyes).all():
-            first = self.crops[int(np.argwhere(~np.isfinite(eyes))[0, 0])]
-            raise UserError(f"{first} has no eye landmarks to mask: prepare the corpus with face detection.")
+        self.mask = mask
+        if mask and not (placed := np.isfinite(self.landmarks[:, mask.landmarks])).all():
+            first = self.crops[int(np.argwhere(~placed)[0, 0])]
+            raise UserError(f"{first} lacks the landmarks that the mask needs: prepare the corpus with face detection.")
         self.partners = partners
         if partners is not None:
-            # A position without a partner has the last row's here, which is never asked for.
+            # Where there is no partner (-1), this holds the last row's crop, which is never read.
             self.sources = _crops(manifest.iloc[partners])
+            self.swap_kinds = dict(swap_kinds)
         self.augmentation = augmentation
         self.input_size = input_size
-        self.mean = mean
-        self.std = std
         self.seed = seed
         self.stage = stage
 
@@ -94,21 +83,22 @@ class FaceDataset(Dataset):
         return len(self.rows)
 
     def pixels(self, position: int, epoch: int = 0) -> np.ndarray:
-        """What the model will see, before normalisation: uint8 RGB [input_size, input_size, 3]."""
+        """The image of an item: uint8 RGB [input_size, input_size, 3]."""
         return self._pixels_and_box(position, epoch)[0]
 
     def _pixels_and_box(self, position: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The same, and where it is fake: left, top, right, bottom in fractions of the image, float32 [4]."""
+        """The image, and the fake part of it: left, top, right, bottom in fractions of the image, float32 [4]."""
         row = int(self.rows[position])
         face = self._read(self.crops[position], self.landmarks[position], self.boxes[position])
+        mask = self.mask and self.mask.for_face(key("mask", self.seed, row))
         box = WHOLE if self.labels[position] == FAKE else NOWHERE
         if self.partners is not None and self.partners[position] != NO_PARTNER:
             crops, landmarks, boxes = self.sources
             source = self._read(crops[position], landmarks[position], boxes[position])
             random = np.random.default_rng(key("facial_swap", self.seed, self.stage, epoch, row))
-            image, box = swap_faces(face, source, random, self.eye_mask)
+            image, box = swap_faces(face, source, random, self.swap_kinds, mask)
         else:
-            image = self.eye_mask.draw(face.image, face.eyes) if self.eye_mask else face.image
+            image = mask.draw(face.image, face.landmarks) if mask else face.image
         if self.augmentation:
             seed = key("augment", self.seed, self.stage, epoch, row)
             if self.partners is None:
@@ -117,27 +107,22 @@ class FaceDataset(Dataset):
                 image, box = augment_with_box(self.augmentation, image, box, seed)
         return image, box
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, torch.Tensor | int]:
-        """`image` float32 [3, input_size, input_size] normalised, `label` real 0 or fake 1, `index` manifest row.
-
-        The label of an unlabelled face is -1. With the facial swap also `artifact_box`, see `batch`.
-        """
-        batch = self.batch([item])
-        single = {
-            "image": normalise(batch["image"][0], self.mean, self.std),
-            "label": int(batch["label"]),
-            "index": int(batch["index"]),
-        }
-        return single if self.partners is None else {**single, "artifact_box": batch["artifact_box"][0]}
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, torch.Tensor]:
+        """One face, with the keys of `batch` and without its first dimension."""
+        return {name: values[0] for name, values in self.batch([item]).items()}
 
     def batch(self, items: list[int | tuple[int, int]]) -> dict[str, torch.Tensor]:
-        """The faces of `items` together, `image` not yet normalised: uint8 [N, 3, input_size, input_size].
+        """The faces of `items` together.
 
-        `label` and `index` are int64 [N]. Bytes, because a worker hands its batch on through shared memory, where four
-        times as much as floats would cost more than reading the crops.
+        Images stay bytes until they are on the model's device (`Detector`): a worker hands its batch on through shared
+        memory, where floats, four times the size, would cost more than reading the crops.
 
-        With the facial swap there is also `artifact_box`, float32 [N, 4]: left, top, right, bottom of what is fake, in
-        fractions of the image; all of it where a fake is not swapped in a window, zeros for a real face.
+        Returns:
+            - ``image``: uint8 [N, 3, input_size, input_size], RGB.
+            - ``label``: int64 [N], real 0, fake 1, unlabelled -1.
+            - ``index``: int64 [N], the face's row in the manifest.
+            - ``artifact_box``, with the facial swap only: float32 [N, 4], left, top, right, bottom of the fake part in
+              fractions of the image; the whole image for a fake that is not swapped in a window, zeros for a real face.
         """
         requests = [item if isinstance(item, tuple) else (0, item) for item in items]
         images = np.empty((len(items), 3, self.input_size, self.input_size), dtype=np.uint8)
@@ -180,17 +165,3 @@ def _crops(faces: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Paths of the crops, landmarks in their pixels, float32 [N, 5, 2], and boxes in the frame, float32 [N, 4]."""
     landmarks = faces[LANDMARK_COLUMNS].to_numpy(dtype=np.float32).reshape(-1, 5, 2)
     return faces["crop"].tolist(), landmarks, faces[BOX_COLUMNS].to_numpy(dtype=np.float32)
-
-
-def normalise(images: torch.Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> torch.Tensor:
-    """What the model takes: ``(images / 255 - mean) / std`` per channel, on the device where the images are.
-
-    Args:
-        images: uint8 [..., 3, H, W].
-        mean, std: per RGB channel, for values in 0..1.
-
-    Returns:
-        float32 [..., 3, H, W].
-    """
-    mean, std = (torch.tensor(values, dtype=torch.float32, device=images.device) for values in (mean, std))
-    return images.float().div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])

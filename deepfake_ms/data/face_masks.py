@@ -1,97 +1,173 @@
-"""Eye masks, drawn on the fly from the two eye centres (the curriculum's `masked_eyes` faces)."""
+"""Face masks: boxes over parts of a face, drawn on the fly from its landmarks (MEP, paper section 2.4)."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import ceil, floor
+from typing import Self
 
 import cv2
 import numpy as np
 
 from deepfake_ms.errors import UserError
 
+POINTS = {"eyes": ((0,), (1,)), "nose": ((2,),), "mouth": ((3, 4),)}
+"""Region -> for each of its boxes, the landmarks whose mean is the box's centre."""
+PLACES = ("landmarks", "random")
 SHAPES = ("box", "ellipse")
 FILLS = ("black", "mean")
+TRIES = 100
+"""How often a random place is drawn anew because the box would overlap another one."""
 
 
 @dataclass(frozen=True)
-class EyeMask:
-    """One filled shape per eye, centred on the eye, sized by the face and turned with the head's roll.
+class Size:
+    """Size of a region's boxes in inter-ocular distances (IOD).
+
+    Attributes:
+        width: along the line through both eyes.
+        height: across that line.
+        lower: how far the box's centre lies below its landmark, across that line.
+    """
+
+    width: float
+    height: float
+    lower: float = 0.0
+
+
+@dataclass(frozen=True)
+class FaceMask:
+    """Filled shapes over regions of a face, sized by the face and turned with the head's roll.
 
     The unit is the inter-ocular distance (IOD), the distance between the two eye centres, so the mask covers the
     same part of a near and of a far face. The paper draws a box twice as wide and three times as high as the
     bounding box of dlib's six points of an eye; on an upright face that is about .9 IOD wide and .45 to .5 IOD high
-    (our judgement: MTCNN gives only the centres).
+    (our estimate: MTCNN gives only the centres).
 
     Attributes:
+        regions: any of "eyes" (two boxes), "nose" and "mouth", with their sizes.
+        place: "landmarks" puts each box on its region; "random" puts as many boxes of the same size at random places
+            in the crop, without overlap where there is room. It is the control that tells "the eyes are hidden" from
+            "something is hidden". The places depend on the face (`for_face`), not on the epoch.
         shape: "box" as in the paper, or the "ellipse" inscribed in it.
-        width: along the line through both eyes, in IOD.
-        height: across that line, in IOD.
         fill: "black" as in the paper, or the "mean" colour of the image, which leaves no high-contrast edge.
+        seed: of the random places.
 
     Raises:
-        UserError: an unknown shape or fill, or a size that is not positive.
+        UserError: no or an unknown region, an unknown place, shape or fill, or a size that is not positive.
     """
 
+    regions: Mapping[str, Size]
+    place: str = "landmarks"
     shape: str = "box"
-    width: float = 0.9
-    height: float = 0.5
     fill: str = "black"
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
-            raise UserError(f"eye mask: shape is {self.shape!r}; choose one of {', '.join(SHAPES)}.")
-        if self.fill not in FILLS:
-            raise UserError(f"eye mask: fill is {self.fill!r}; choose one of {', '.join(FILLS)}.")
-        if self.width <= 0 or self.height <= 0:
-            raise UserError(f"eye mask: width {self.width} and height {self.height} must be positive.")
+        if not self.regions or (unknown := sorted(set(self.regions) - set(POINTS))):
+            named = f"does not know {', '.join(unknown)}" if self.regions else "is empty"
+            raise UserError(f"mask.regions {named}: choose from {', '.join(POINTS)}.")
+        for key, choices in (("place", PLACES), ("shape", SHAPES), ("fill", FILLS)):
+            if (value := getattr(self, key)) not in choices:
+                raise UserError(f"mask.{key}={value} is unknown: choose from {', '.join(choices)}.")
+        for name, size in self.regions.items():
+            if size.width <= 0 or size.height <= 0:
+                raise UserError(
+                    f"mask.regions.{name}: width {size.width} and height {size.height} must be positive (in IOD)."
+                )
 
-    def region(self, height: int, width: int, eyes: np.ndarray) -> np.ndarray:
+    @classmethod
+    def from_settings(cls, settings: Mapping) -> Self:
+        """The mask that a file of ``conf/mask`` describes.
+
+        Raises:
+            UserError: a key or a value is unknown.
+        """
+        values = {key: value for key, value in settings.items() if key != "name"}
+        try:
+            return cls(**values | {"regions": {name: Size(**size) for name, size in values["regions"].items()}})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"mask: {error}; a mask has regions, place, shape and fill, a region width and height."
+            ) from error
+
+    def for_face(self, seed: int) -> Self:
+        """The same mask with the random places of the face that `seed` stands for."""
+        return replace(self, seed=seed) if self.place == "random" else self
+
+    @property
+    def landmarks(self) -> list[int]:
+        """The landmarks that the mask needs, as positions in `deepfake_ms.manifest.LANDMARKS`; always both eyes."""
+        return sorted({0, 1, *(point for name in self.regions for points in POINTS[name] for point in points)})
+
+    def region(self, height: int, width: int, landmarks: np.ndarray) -> np.ndarray:
         """Which pixels the mask covers.
 
         Args:
             height, width: of the image, in pixels.
-            eyes: [2, 2] eye centres as (x, y) in pixels, first the one on the left of the image; pixel centres have
-                whole numbers. They may lie outside the image.
+            landmarks: MTCNN's five points as (x, y) in pixels, [5, 2], first the eye on the left of the image; pixel
+                centres are at whole numbers. They may lie outside the image; those that the mask does not need may
+                be NaN.
 
         Returns:
-            bool [height, width]; nothing is covered if both centres are the same point.
+            bool [height, width]; nothing is covered if both eyes are the same point.
         """
         covered = np.zeros((height, width), dtype=bool)
-        for rows, columns, inside in self._patches(height, width, eyes):
+        for rows, columns, inside in self._patches(height, width, landmarks):
             covered[rows, columns] |= inside
         return covered
 
-    def draw(self, image: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-        """A copy of `image` (uint8 RGB [H, W, 3]) with both eyes covered; `eyes` as in `region`."""
+    def draw(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        """A copy of `image` (uint8 RGB [H, W, 3]) with the mask on it; `landmarks` as in `region`."""
         masked = image.copy()
         colour = 0 if self.fill == "black" else _mean_colour(image)
-        for rows, columns, inside in self._patches(*image.shape[:2], eyes):
+        for rows, columns, inside in self._patches(*image.shape[:2], landmarks):
             masked[rows, columns][inside] = colour
         return masked
 
-    def _patches(self, height: int, width: int, eyes: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Per eye: the rows and columns of the image that its shape may touch, and which pixels of them it covers."""
-        left_eye, right_eye = np.asarray(eyes, dtype=np.float64)
-        between = right_eye - left_eye
+    def _patches(self, height: int, width: int, landmarks: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Per box: the rows and columns of the image that it may touch, and which pixels of them it covers."""
+        points = np.asarray(landmarks, dtype=np.float64)
+        between = points[1] - points[0]
         distance = float(np.hypot(*between))
         if not distance > 0:
             return
         along_x, along_y = (between / distance).tolist()
-        half_width, half_height = distance * self.width / 2, distance * self.height / 2
-        reach_x = abs(along_x) * half_width + abs(along_y) * half_height
-        reach_y = abs(along_y) * half_width + abs(along_x) * half_height
-        for eye_x, eye_y in (left_eye.tolist(), right_eye.tolist()):
-            rows = _whole_pixels(eye_y - reach_y, eye_y + reach_y, height)
-            columns = _whole_pixels(eye_x - reach_x, eye_x + reach_x, width)
+        boxes = []
+        for name, size in self.regions.items():
+            half_width, half_height = distance * size.width / 2, distance * size.height / 2
+            reach_x = abs(along_x) * half_width + abs(along_y) * half_height
+            reach_y = abs(along_y) * half_width + abs(along_x) * half_height
+            for numbers in POINTS[name]:
+                x, y = points[list(numbers)].mean(axis=0).tolist()
+                x, y = x - size.lower * distance * along_y, y + size.lower * distance * along_x
+                boxes.append((x, y, half_width, half_height, reach_x, reach_y))
+        if self.place == "random":
+            boxes = self._scattered(boxes, height, width)
+        for box_x, box_y, half_width, half_height, reach_x, reach_y in boxes:
+            rows = _whole_pixels(box_y - reach_y, box_y + reach_y, height)
+            columns = _whole_pixels(box_x - reach_x, box_x + reach_x, width)
             y = np.arange(rows.start, rows.stop)[:, None]
             x = np.arange(columns.start, columns.stop)
             # Coordinates of every pixel in the head's own axes; the shape's edge lies at +-1.
-            along = ((x - eye_x) * along_x + (y - eye_y) * along_y) / half_width
-            across = ((y - eye_y) * along_x - (x - eye_x) * along_y) / half_height
+            along = ((x - box_x) * along_x + (y - box_y) * along_y) / half_width
+            across = ((y - box_y) * along_x - (x - box_x) * along_y) / half_height
             if self.shape == "box":
                 yield rows, columns, np.maximum(np.abs(along), np.abs(across)) <= 1
             else:
                 yield rows, columns, along**2 + across**2 <= 1
+
+    def _scattered(self, boxes: list[tuple[float, ...]], height: int, width: int) -> list[tuple[float, ...]]:
+        """The boxes, each at a random place inside the image where it overlaps no earlier one, if there is room."""
+        random = np.random.default_rng(self.seed)
+        placed: list[tuple[float, ...]] = []
+        for *_, half_width, half_height, reach_x, reach_y in boxes:
+            for _ in range(TRIES):
+                x = random.uniform(min(reach_x, width / 2), max(width - reach_x, width / 2)) - 0.5
+                y = random.uniform(min(reach_y, height / 2), max(height - reach_y, height / 2)) - 0.5
+                if all(abs(x - at[0]) >= reach_x + at[4] or abs(y - at[1]) >= reach_y + at[5] for at in placed):
+                    break
+            placed.append((x, y, half_width, half_height, reach_x, reach_y))
+        return placed
 
 
 def _whole_pixels(low: float, high: float, count: int) -> slice:

@@ -1,4 +1,4 @@
-"""The order of the training samples, keyed by epoch, and a loader that resumes in the middle of one."""
+"""A keyed order of the training samples for each epoch, and a loader that can resume in the middle of an epoch."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,17 +11,18 @@ from deepfake_ms.randomness import key
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """One rank's share of a new permutation in each epoch, as (epoch, position) pairs.
+    """One rank's part of a new permutation in each epoch, as (epoch, position) pairs.
 
-    The permutation depends on seed, stage and epoch alone; rank r takes every world_size-th element from r on, so the
-    ranks never overlap. All ranks hand out equally many samples in whole batches; the few left over (another few in
-    each epoch) wait for the next epoch. A share smaller than one batch is used whole, as one small batch.
+    The permutation depends only on seed, stage and epoch. Rank r takes every world_size-th element, starting with
+    element r, so ranks never overlap. All ranks yield the same number of samples in full batches; the few samples left
+    over, different ones in each epoch, are skipped in this epoch. A part smaller than one batch is yielded as one small
+    batch.
 
     Args:
-        count: samples in the training set; positions are 0..count-1.
-        batch_size: per rank.
-        seed, stage: key the permutation.
-        rank, world_size: of this process.
+        count: number of training samples; positions are 0..count-1.
+        batch_size: batch size per rank.
+        seed, stage: keys of the permutation.
+        rank, world_size: rank of this process and number of processes.
 
     Raises:
         UserError: there are fewer samples than processes.
@@ -38,7 +39,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.world_size = world_size
         self.epoch = 0
         self.first_batch = 0
-        """Where in the epoch the next iteration starts."""
+        """The batch of the epoch at which the next iteration starts."""
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""
@@ -58,33 +59,33 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class ResumableLoader(DataLoader):
     """A DataLoader over an `EpochSampler` that Lightning can stop and resume between any two batches.
 
-    Lightning stores `state_dict` in every checkpoint. After `load_state_dict` the unfinished epoch goes on with the
-    batch after the last finished one; the finished ones are skipped as indices, nothing is read for them.
+    Lightning stores `state_dict` in every checkpoint. After `load_state_dict`, the unfinished epoch continues with the
+    batch after the last finished one. Finished batches are skipped by index, without reading their samples.
 
-    `finished` tells how many batches of the epoch are done. Without it a batch counts as soon as it is handed out,
-    which is one too many if the checkpoint is written because of an exception (Ctrl-C) during the training step.
+    `finished` returns the number of finished batches of the epoch. Without it, a batch counts as finished once it is
+    yielded, which is one too many if an exception (Ctrl-C) during the training step triggers the checkpoint.
     """
 
     def __init__(self, *args: Any, finished: Callable[[], int] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.finished = finished
-        self.handed_out = 0
+        self.yielded = 0
         self.unfinished_epoch: int | None = None
         self.resume_after = 0
 
     def __iter__(self) -> Iterator[Any]:
-        # A generator, so that this runs on the first next(): Lightning calls iter() before it sets the epoch. If by
-        # then the epoch is another one, the checkpoint was written at the end of its epoch and nothing is skipped.
+        # As a generator, this code runs at the first next(), because Lightning calls iter() before it sets the epoch.
+        # If the epoch differs by then, the checkpoint was written at the end of its epoch, and nothing is skipped.
         first = self.resume_after if self.sampler.epoch == self.unfinished_epoch else 0
         self.unfinished_epoch = None
         self.sampler.first_batch = first
-        self.handed_out = first
+        self.yielded = first
         for batch in super().__iter__():
-            self.handed_out += 1
+            self.yielded += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.sampler.epoch, "batches": self.finished() if self.finished else self.handed_out}
+        return {"epoch": self.sampler.epoch, "batches": self.finished() if self.finished else self.yielded}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.sampler.set_epoch(state["epoch"])

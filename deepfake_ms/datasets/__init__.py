@@ -1,4 +1,4 @@
-"""Where each corpus keeps its videos, labels and identities."""
+"""The supported corpora: where each keeps its videos, and how to read labels and identities from its files."""
 
 import inspect
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_ms.datasets import celebdf, dfd, dfdc, faceforensics, folder
-from deepfake_ms.datasets.source import Corpus, Source
+from deepfake_ms.datasets.source import Corpus, Source, drop_absent_source_videos
 from deepfake_ms.errors import UserError
 
 __all__ = ["LAYOUTS", "Corpus", "Source", "find_corpus"]
@@ -23,16 +23,16 @@ LAYOUTS = {
 
 
 def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = None) -> Corpus:
-    """All files of the corpus in `root`.
+    """Find all files of the corpus in `root`.
 
     Args:
-        layout: a key of `LAYOUTS`: ``celebdf`` (Celeb-DF v1 and v2; the drawn miniature has the same tree),
+        layout: a key of `LAYOUTS`: ``celebdf`` (Celeb-DF v1 and v2, and the drawn miniature, which has the same tree),
             ``faceforensics``, ``dfd``, ``dfdc`` or ``folder``.
         root: the corpus's top folder; for ``folder`` also a CSV table.
-        options: the layout's own, e.g. which methods and which compression.
+        options: options of the layout, e.g. which methods and which compression.
 
     Raises:
-        UserError: the layout or an option is unknown, or `root` is missing, empty or not laid out like this.
+        UserError: the layout or an option is unknown, or `root` is missing, empty or has another layout.
     """
     if layout not in LAYOUTS:
         raise UserError(f"Unknown corpus layout {layout!r}; choose one of {', '.join(LAYOUTS)}.")
@@ -44,8 +44,8 @@ def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = Non
             f"{', '.join(known) or 'none'}."
         )
     corpus = LAYOUTS[layout](Path(root), **options)
-    ordered = tuple(sorted(corpus.sources, key=lambda source: source.name))
-    return replace(corpus, sources=ordered, synthetic=_is_synthetic(corpus.root), options=options)
+    sources = sorted(drop_absent_source_videos(corpus.sources), key=lambda source: source.name)
+    return replace(corpus, sources=tuple(sources), synthetic=_is_synthetic(corpus.root), options=options)
 
 
 def _is_synthetic(root: Path) -> bool:

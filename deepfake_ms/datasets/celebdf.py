@@ -1,8 +1,8 @@
 """Celeb-DF v1 and v2 (Li et al., CVPR 2020): celebrity interviews and their face swaps.
 
-The file names carry the identities: a fake ``id0_id1_0003.mp4`` is the real video ``id0_0003.mp4`` (target) with the
-face of ``id1`` (donor) put in. The YouTube videos show one-off people, so each is an identity of its own. Both versions
-have the same tree; each brings its own list of test videos, and names neither training nor validation videos.
+The file names give the identities: the fake ``id0_id1_0003.mp4`` is the real video ``id0_0003.mp4`` (target) with the
+face of ``id1`` (donor). Each YouTube video shows a different person, so each gets its own identity. Both versions have
+the same tree. Each comes with its own list of test videos and defines neither a training nor a validation set.
 
     =======  ==========  ============  ===============  ===========
     version  Celeb-real  YouTube-real  Celeb-synthesis  test videos
@@ -28,23 +28,32 @@ LAYOUT = Layout(
   Celeb-real/idA_NNNN.mp4           real
   YouTube-real/NNNNN.mp4            real
   Celeb-synthesis/idA_idB_NNNN.mp4  fake: target A, donor B
-  {TEST_LIST}        one "1 FOLDER/VIDEO.mp4" (real) or "0 FOLDER/VIDEO.mp4" (fake) a line""",
+  {TEST_LIST}        one "1 FOLDER/VIDEO.mp4" (real) or "0 FOLDER/VIDEO.mp4" (fake) per line""",
 )
 
 _REAL, _FAKE = CLASS_NAMES[REAL], CLASS_NAMES[FAKE]
 _FOLDERS = {
     folder.name: folder
     for folder in (
-        VideoFolder("Celeb-real", "Celeb-real", _REAL, "real", re.compile(r"(id\d+)_\d+")),
-        VideoFolder("YouTube-real", "YouTube-real", _REAL, "real", re.compile(r"(\d+)"), identity="youtube_{}"),
-        VideoFolder("Celeb-synthesis", "Celeb-synthesis", _FAKE, "celebdf_swap", re.compile(r"(id\d+)_(id\d+)_\d+")),
+        VideoFolder("Celeb-real", "Celeb-real", _REAL, "real", re.compile(r"(?P<target>id\d+)_\d+")),
+        VideoFolder(
+            "YouTube-real", "YouTube-real", _REAL, "real", re.compile(r"(?P<target>\d+)"), identity="youtube_{}"
+        ),
+        VideoFolder(
+            "Celeb-synthesis",
+            "Celeb-synthesis",
+            _FAKE,
+            "celebdf_swap",
+            re.compile(r"(?P<target>id\d+)_(?P<donor>id\d+)_(?P<number>\d+)"),
+            source_video="Celeb-real/{target}_{number}",
+        ),
     )
 }
 _LIST_LABELS = {"1": _REAL, "0": _FAKE}
 
 
 def find_corpus(root: Path) -> Corpus:
-    """The videos of a Celeb-DF tree; those in its test list have the official subset ``test``, the others none.
+    """The videos of a Celeb-DF tree. Videos in its test list get the official subset ``test``, the others none.
 
     Raises:
         UserError: the root, a class folder or the test list is missing or empty, a video's name does not give its
@@ -72,10 +81,10 @@ def _read_test_list(root: Path) -> set[str]:
         folder = _FOLDERS.get(name.strip().split("/")[0])
         if folder is None or _LIST_LABELS.get(flag) != folder.label:
             raise UserError(
-                f"{path}, line {number}, {line!r} is not '1 FOLDER/VIDEO.mp4' for a real or '0 FOLDER/VIDEO.mp4' "
-                "for a fake video: take the list that came with the corpus."
+                f"{path}, line {number}, {line!r} is neither '1 FOLDER/VIDEO.mp4' for a real video nor "
+                "'0 FOLDER/VIDEO.mp4' for a fake one: use the list that comes with the corpus."
             )
         listed.add(name.strip())
     if not listed:
-        raise UserError(f"{path} is empty: take the list that came with the corpus.")
+        raise UserError(f"{path} is empty: use the list that comes with the corpus.")
     return listed

@@ -1,11 +1,11 @@
 """FaceForensics++ (Rössler et al., ICCV 2019): 1,000 YouTube sequences and their forgeries by five methods.
 
-A fake ``000_003.mp4`` shows the sequence 000 (target) with the face, or the expression, of 003 (source); each method
+A fake ``000_003.mp4`` shows the sequence 000 (target) with the face, or the expression, of 003 (donor). Each method
 forges both orders of 500 pairs. A real sequence's identity is its number. The 1,000 sequences come from 977 YouTube
 videos, so a few numbers are the same person.
 
-The official lists (``dataset/splits`` in the FaceForensics repository) give 360, 70 and 70 pairs to training,
-validation and test. The download script does not bring them. Without them no video has an official subset.
+The official lists (``dataset/splits`` in the FaceForensics repository) assign 360, 70 and 70 pairs to training,
+validation and test. The download script does not fetch them. Without them no video has an official subset.
 """
 
 import json
@@ -20,14 +20,14 @@ from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
 COMPRESSION_FOLDERS = {"c0": ("raw", "c0"), "c23": ("c23",), "c40": ("c40",)}
-"""Compression → what the folder may be called: for c0 it depends on the download script's version."""
+"""Compression → possible folder names; for c0 the name depends on the version of the download script."""
 SPLIT_FILES = {"train": "train.json", "validation": "val.json", "test": "test.json"}
 
 LAYOUT = Layout(
     "FaceForensics++",
     f"""\
   original_sequences/youtube/COMPRESSION/videos/NNN.mp4           real
-  manipulated_sequences/METHOD/COMPRESSION/videos/NNN_MMM.mp4     fake: target NNN, source MMM
+  manipulated_sequences/METHOD/COMPRESSION/videos/NNN_MMM.mp4     fake: target NNN, donor MMM
   splits/{" splits/".join(SPLIT_FILES.values())}      optional, from the FaceForensics repository
 with METHOD {", ".join(METHODS)}
 and COMPRESSION c0 (or raw), c23, c40""",
@@ -46,7 +46,7 @@ def find_corpus(root: Path, compression: str = "c23", methods: Sequence[str] | N
         methods: some of `METHODS`; None takes all that are on disk.
 
     Raises:
-        UserError: the tree is another one, it lacks this compression or a method, a video's name does not give its
+        UserError: the tree is different, it lacks this compression or a method, a video's name does not give its
             identities, or the split files are incomplete, unreadable or contradict each other.
     """
     LAYOUT.require_folder(root)
@@ -56,10 +56,17 @@ def find_corpus(root: Path, compression: str = "c23", methods: Sequence[str] | N
         "youtube",
         CLASS_NAMES[REAL],
         "real",
-        re.compile(r"(\d+)"),
+        re.compile(r"(?P<target>\d+)"),
     )
     forgeries = [
-        VideoFolder(path, method, CLASS_NAMES[FAKE], method, re.compile(r"(\d+)_(\d+)"))
+        VideoFolder(
+            path,
+            method,
+            CLASS_NAMES[FAKE],
+            method,
+            re.compile(r"(?P<target>\d+)_(?P<donor>\d+)"),
+            source_video="youtube/{target}",
+        )
         for method, path in _choose_methods(root, compression, methods).items()
     ]
     sources = tuple(
@@ -71,13 +78,15 @@ def find_corpus(root: Path, compression: str = "c23", methods: Sequence[str] | N
 
 
 def find_videos(root: Path, sequences: str, compression: str) -> str | None:
-    """Where the videos of e.g. ``original_sequences/youtube`` lie, relative to `root`; None if there are none.
+    """Folder of the videos of e.g. ``original_sequences/youtube``, relative to `root`; None if there are none.
 
     Raises:
-        UserError: the compression is unknown, or lies there twice under two names.
+        UserError: the compression is unknown, or there are two folders for it, one for each of its names.
     """
     if compression not in COMPRESSION_FOLDERS:
-        raise UserError(f"compression: there is no {compression!r}; choose one of {', '.join(COMPRESSION_FOLDERS)}.")
+        raise UserError(
+            f"data.options.compression: unknown value {compression!r}; choose one of {', '.join(COMPRESSION_FOLDERS)}."
+        )
     paths = [f"{sequences}/{folder}/videos" for folder in COMPRESSION_FOLDERS[compression]]
     found = [path for path in paths if list_videos(root / path)]
     if len(found) > 1:
@@ -86,43 +95,43 @@ def find_videos(root: Path, sequences: str, compression: str) -> str | None:
 
 
 def require_videos(root: Path, sequences: str, compression: str, layout: Layout) -> str:
-    """As `find_videos`, but there must be some.
+    """Like `find_videos`, but raises if there are none.
 
     Raises:
-        UserError: there are none; the message names the compressions that are there.
+        UserError: there are none; the message names the available compressions.
     """
     path = find_videos(root, sequences, compression)
     if path is None:
         others = [name for name in COMPRESSION_FOLDERS if find_videos(root, sequences, name)]
-        there = f" (but {', '.join(others)})" if others else ""
-        raise layout.error(f"{root} has no {compression} videos in {sequences}/{there}")
+        available = f" (but {', '.join(others)})" if others else ""
+        raise layout.error(f"{root} has no {compression} videos in {sequences}/{available}")
     return path
 
 
 def _choose_methods(root: Path, compression: str, methods: Sequence[str] | None) -> dict[str, str]:
-    """Method → where its videos lie."""
+    """Method → folder of its videos."""
     found = {method: find_videos(root, f"manipulated_sequences/{method}", compression) for method in METHODS}
-    there = {method: path for method, path in found.items() if path is not None}
-    if not there:
+    available = {method: path for method, path in found.items() if path is not None}
+    if not available:
         raise LAYOUT.error(f"{root} has no {compression} videos of any method in manipulated_sequences/")
     if methods is None:
-        return there
+        return available
     chosen = (methods,) if isinstance(methods, str) else tuple(methods)
-    if not chosen or (lacking := [method for method in chosen if method not in there]):
-        what = f"no {compression} videos of {', '.join(lacking)}" if chosen else "to be told at least one method"
-        raise UserError(f"methods: {root} has {what}; choose from what is there: {', '.join(there)}.")
-    return {method: there[method] for method in chosen}
+    if not chosen or (lacking := [method for method in chosen if method not in available]):
+        reason = f"{root} has no {compression} videos of {', '.join(lacking)}" if chosen else "the list is empty"
+        raise UserError(f"data.options.methods: {reason}; choose from the available methods {', '.join(available)}.")
+    return {method: available[method] for method in chosen}
 
 
 def _read_splits(root: Path) -> dict[frozenset[str], str]:
-    """Subset of each listed number, alone, and of each pair, whatever its order; empty without split files."""
+    """Subset of each listed number and of each pair, in any order; empty without split files."""
     for folder in (root / name for name in _SPLIT_FOLDERS):
         lacking = [name for name in SPLIT_FILES.values() if not (folder / name).is_file()]
         if not lacking:
             return _subsets(folder)
         if len(lacking) < len(SPLIT_FILES):
             raise UserError(
-                f"{folder} lacks {' and '.join(lacking)}: take all of {', '.join(SPLIT_FILES.values())} from "
+                f"{folder} lacks {' and '.join(lacking)}: copy all of {', '.join(SPLIT_FILES.values())} from "
                 "dataset/splits of the FaceForensics repository, or none."
             )
     return {}
@@ -135,8 +144,8 @@ def _subsets(folder: Path) -> dict[frozenset[str], str]:
             for identities in (pair, pair[:1], pair[1:]):
                 if subsets.setdefault(frozenset(identities), subset) != subset:
                     raise UserError(
-                        f"{folder / name} names {' and '.join(identities)}, which another of the split files names "
-                        "too: take all three from dataset/splits of the FaceForensics repository."
+                        f"{folder / name} names {' and '.join(identities)}, which another split file names too: "
+                        "copy all three from dataset/splits of the FaceForensics repository."
                     )
     return subsets
 
@@ -148,7 +157,7 @@ def _read_pairs(path: Path) -> list[list[str]]:
         pairs = None
     if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
         raise UserError(
-            f'{path} is not a list of pairs [["071", "054"], ...]: take it from dataset/splits of the FaceForensics '
+            f'{path} is not a list of pairs [["071", "054"], ...]: copy it from dataset/splits of the FaceForensics '
             "repository."
         )
     return pairs
@@ -161,7 +170,7 @@ def _is_pair(pair: object) -> bool:
 def _listed_names(
     subsets: dict[frozenset[str], str], originals: VideoFolder, forgeries: Sequence[VideoFolder]
 ) -> set[str]:
-    """Names of all files that the split files promise."""
+    """Names of all files that the split files imply."""
     names = set()
     for identities in subsets:
         if len(identities) == 1:

@@ -1,4 +1,4 @@
-"""Any folder of videos or images: class folders ``real/`` and ``fake/``, or no labels at all; or a table of files."""
+"""Any folder of videos or images, labelled by class folders ``real/`` and ``fake/`` or unlabelled; or a CSV table."""
 
 from pathlib import Path
 
@@ -20,22 +20,22 @@ LAYOUT = Layout(
     f"""\
   real/  fake/   videos ({" ".join(sorted(VIDEO_SUFFIXES))}) or images ({" ".join(sorted(IMAGE_SUFFIXES))}),
                  also in subfolders; images VIDEO_12.jpg, VIDEO_13.jpg belong to one video
-or the same files without class folders, which can be prepared and scored but not trained on
+or the same files without class folders, to be scored but not trained on
 or, instead of the folder, a table FILE.csv with the columns path and label""",
 )
 
 
 def find_corpus(root: Path) -> Corpus:
-    """The videos and images under `root`; hidden files and other kinds of file are passed over.
+    """The videos and images under `root`; hidden files and files of other types are ignored.
 
-    With a class folder at the top (``real`` or ``fake``, in any case), only class folders are searched. An image
-    named ``VIDEO_12.jpg`` is frame 12 of ``VIDEO``: everything before the last number is the video's name, as in
-    DFDC's ``FAKEVIDEO_ORIGINALVIDEO_FRAME.jpg``. Identities are unknown here. If `root` is a ``.csv`` file,
-    `deepfake_ms.datasets.table` reads it.
+    If `root` contains a class folder (``real`` or ``fake``, in upper or lower case), only class folders are searched.
+    An image named ``VIDEO_12.jpg`` is frame 12 of ``VIDEO``: everything before the last number is the video's name, as
+    in DFDC's ``FAKEVIDEO_ORIGINALVIDEO_FRAME.jpg``. Identities and source videos are unknown. If `root` is a ``.csv``
+    file, `deepfake_ms.datasets.table` reads it.
 
     Raises:
-        UserError: `root` is missing or holds no video or image, two files claim the same frame of one video, or the
-            table is not in order.
+        UserError: `root` is missing or contains no video or image, two files claim the same frame of one video, or the
+            table is invalid.
     """
     if root.suffix.lower() == ".csv" and not root.is_dir():
         return table.find_corpus(root)
@@ -49,7 +49,7 @@ def find_corpus(root: Path) -> Corpus:
         if (source := _source(path, root, label)) is not None
     ]
     if not sources:
-        raise LAYOUT.error(f"{root} holds no video or image where expected")
+        raise LAYOUT.error(f"{root} contains no video or image in the expected place")
     refuse_shared_ids(sources, "rename one of")
     return Corpus(root, tuple(sources))
 
@@ -67,6 +67,7 @@ def _source(path: Path, root: Path, label: str) -> Source | None:
         label=label,
         method=label,
         identities=(),
+        source_video=None,
         official_subset=None,
         media=media,
         frame_index=frame_index,

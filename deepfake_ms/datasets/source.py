@@ -1,13 +1,14 @@
-"""A corpus: its files, what it says about them, and what the layouts share to find them."""
+"""What all corpus layouts share: `Source` and `Corpus`, and helpers that list videos and parse their names."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.labels import CLASS_NAMES, REAL
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
@@ -21,23 +22,25 @@ class Source:
     """One video file or still image of a corpus.
 
     Raises:
-        UserError: `video_id` would not stay inside the folder that holds the crops.
+        UserError: `video_id` does not stay inside the folder of the crops.
     """
 
     path: Path
-    """Where it lies."""
+    """Location of the file."""
     name: str
-    """Path relative to the corpus root, with forward slashes; a table may also name files outside its folder."""
+    """Path relative to the corpus root, with forward slashes. A table may also name files outside its folder."""
     video_id: str
-    """Unique in the corpus, e.g. ``Celeb-real/id0_0000``; the images of one video share it. Names the crops' folder."""
+    """Unique in the corpus, e.g. ``Celeb-real/id0_0000``. The images of one video share it. Names the crops' folder."""
     label: str
     """``real``, ``fake`` or ``unlabelled``."""
     method: str
-    """How a fake was made, e.g. ``celebdf_swap``; ``real`` for a real one."""
+    """How a fake was made, e.g. ``celebdf_swap``; ``real`` for a real video."""
     identities: tuple[str, ...]
-    """Who is in it: one for a real video, target and donor for a fake; empty if unknown."""
+    """The people in it: one for a real video, target and donor for a fake; empty if unknown."""
+    source_video: str | None
+    """Video id of the real video that a fake was made from; None for real videos, if unknown or not in the corpus."""
     official_subset: str | None
-    """Where the corpus's own lists put it: ``train``, ``validation`` or ``test``; None if they do not name it."""
+    """Subset in the corpus's own lists: ``train``, ``validation`` or ``test``; None if not listed."""
     media: str
     """``video`` or ``image``."""
     frame_index: int = 0
@@ -61,28 +64,28 @@ class Corpus:
     sources: tuple[Source, ...]
     """All files, sorted by name."""
     missing: tuple[str, ...] = ()
-    """What the corpus's own lists name but its folders lack, sorted."""
+    """Files that the corpus's own lists name but its folders lack, sorted."""
     synthetic: bool = False
-    """Whether the corpus says of itself (in ``corpus.json``) that it was drawn."""
+    """Whether the corpus was drawn, according to its ``corpus.json``."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The layout's, as the user gave them."""
+    """Options of the layout, as the user gave them."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a corpus looks like on disk, to show when something else is found."""
+    """The expected tree of a corpus, for error messages."""
 
     corpus: str
     """The corpus's name."""
     tree: str
-    """Where its files lie, one line each."""
+    """Locations of its files, one per line."""
 
     def error(self, reason: str) -> UserError:
-        """The refusal that gives `reason` and shows the expected tree."""
+        """An error that states `reason` and shows the expected tree."""
         return UserError(f"{reason}; the layout of {self.corpus} is:\n{self.tree}")
 
     def require_folder(self, root: Path) -> None:
-        """Refuse a corpus root that is not a folder.
+        """Check that the corpus root is a folder.
 
         Raises:
             UserError: `root` does not exist or is a file.
@@ -94,24 +97,26 @@ class Layout:
 
 @dataclass(frozen=True)
 class VideoFolder:
-    """A folder whose videos are all of one kind and carry their identities in their names."""
+    """A folder of videos of one label and method, whose file names give the identities."""
 
     path: str
     """Relative to the corpus root, e.g. ``original_sequences/youtube/c23/videos``."""
     name: str
-    """What the video ids begin with, e.g. ``youtube``."""
+    """Prefix of the video ids, e.g. ``youtube``."""
     label: str
     method: str
     stem: re.Pattern[str]
-    """Matches every file name without its suffix; each group is one identity, a fake's target before its donor."""
+    """Matches every file name without its suffix. The groups ``target`` and, in a fake, ``donor`` are identities."""
     identity: str = "{}"
-    """How a group becomes an identity, e.g. ``youtube_{}``."""
+    """Template that turns a group into an identity, e.g. ``youtube_{}``."""
+    source_video: str | None = None
+    """Template that turns the groups into the `source_video` of a fake, e.g. ``youtube/{target}``."""
 
     def sources(self, root: Path, layout: Layout) -> list[Source]:
         """The videos, with no official subset yet.
 
         Raises:
-            UserError: there are none, or the name of one does not give its identities.
+            UserError: there are none, or a video's name does not give its identities.
         """
         paths = list_videos(root / self.path)
         if not paths:
@@ -121,26 +126,28 @@ class VideoFolder:
     def _source(self, path: Path, layout: Layout) -> Source:
         match = self.stem.fullmatch(path.stem)
         if match is None:
-            raise layout.error(f"{path} does not say who is in it: rename or remove it")
+            raise layout.error(f"The name of {path} does not identify the people in it: rename or remove it")
+        groups = match.groupdict()
         return Source(
             path=path,
             name=f"{self.path}/{path.name}",
             video_id=f"{self.name}/{path.stem}",
             label=self.label,
             method=self.method,
-            identities=tuple(self.identity.format(group) for group in match.groups()),
+            identities=tuple(self.identity.format(groups[name]) for name in ("target", "donor") if name in groups),
+            source_video=self.source_video and self.source_video.format(**groups),
             official_subset=None,
             media="video",
         )
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """The ``.mp4`` files of a folder, sorted, without hidden ones; none if there is no such folder."""
+    """The ``.mp4`` files of a folder, sorted, without hidden files; empty if the folder does not exist."""
     return sorted(path for path in folder.glob("*.mp4") if not path.name.startswith(".") and path.is_file())
 
 
 def missing_names(listed: Iterable[str], sources: Iterable[Source]) -> tuple[str, ...]:
-    """Those of the `listed` names that no source has, sorted."""
+    """The `listed` names that no source has, sorted."""
     return tuple(sorted(set(listed) - {source.name for source in sources}))
 
 
@@ -153,21 +160,28 @@ def media_of(path: PurePath) -> str | None:
 
 
 def id_and_frame(path: PurePath) -> tuple[str, int]:
-    """Video id and frame index of a file, by its relative path: ``a/VIDEO_12.jpg`` is frame 12 of ``a/VIDEO``."""
+    """Video id and frame index from a file's relative path: ``a/VIDEO_12.jpg`` is frame 12 of ``a/VIDEO``."""
     if media_of(path) == "image" and (match := _NUMBERED_IMAGE.fullmatch(path.stem)):
         return (path.parent / match[1]).as_posix(), int(match[2])
     return path.with_suffix("").as_posix(), 0
 
 
+def drop_absent_source_videos(sources: Iterable[Source]) -> list[Source]:
+    """Set `source_video` to None where it is not a real video among `sources`."""
+    sources = list(sources)
+    kept = {None, *(source.video_id for source in sources if source.label == CLASS_NAMES[REAL])}
+    return [source if source.source_video in kept else replace(source, source_video=None) for source in sources]
+
+
 def refuse_shared_ids(sources: Sequence[Source], remedy: str) -> None:
-    """One video file, or any number of differently numbered images, may stand for one video.
+    """Check that each video id belongs to one video file, or to images with different frame numbers.
 
     Args:
         sources: all files of the corpus.
-        remedy: what to do, e.g. ``rename one of``; the first files' names follow.
+        remedy: what to do, e.g. ``rename one of``; the names of the first files follow.
 
     Raises:
-        UserError: some files claim the same video, or the same frame of it.
+        UserError: several files claim the same video, or the same frame of it.
     """
     ordered = sorted(sources, key=lambda source: (source.video_id, source.name))
     for video_id, group in groupby(ordered, key=lambda source: source.video_id):

@@ -1,16 +1,17 @@
-"""Files listed in a CSV table, wherever they lie: for corpora that no other layout fits.
+"""Files listed in a CSV table, in any folder: for corpora that no other layout fits.
 
-    path,label,video,identity,method,subset
-    clips/a.mp4,real,,anna,,train
-    frames/b/0001.png,fake,b,anna;ben,faceswap,test
+    path,label,video,identity,source,method,subset
+    clips/a.mp4,real,,anna,,,train
+    frames/b/0001.png,fake,b,anna;ben,clips/a,faceswap,train
 
 path: a video or image, relative to the table's folder, or absolute.
-label: ``real``, ``fake``, or empty if unknown; such a file can be prepared and scored but not trained on.
-video: optional; the images of one video share it, in the table's order. By default the path tells, as in
-    `deepfake_ms.datasets.folder`.
-identity: optional; who is in it, several separated by ``;``.
+label: ``real``, ``fake``, or empty if unknown; unlabelled files can be prepared and scored but not trained on.
+video: optional; id of the video. The images of one video share it, in the table's order. By default it is derived from
+    the path, as in `deepfake_ms.datasets.folder`.
+identity: optional; the people in it, separated by ``;``.
+source: optional; id of the real video that a fake was made from. It must be in the table.
 method: optional; how a fake was made.
-subset: optional; ``train``, ``validation`` or ``test``, where the official split puts it.
+subset: optional; ``train``, ``validation`` or ``test``, the subset in the official split.
 """
 
 import os
@@ -20,24 +21,24 @@ import pandas as pd
 
 from deepfake_ms.datasets.source import Corpus, Source, id_and_frame, media_of, refuse_shared_ids
 from deepfake_ms.errors import UserError
-from deepfake_ms.labels import CLASS_NAMES, FAKE, UNLABELLED
+from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL, UNLABELLED
 
 REQUIRED = ("path", "label")
-OPTIONAL = ("video", "identity", "method", "subset")
+OPTIONAL = ("video", "identity", "source", "method", "subset")
 
 _COLUMNS = ", ".join((*REQUIRED, *(f"[{name}]" for name in OPTIONAL)))
 _SUBSETS = ("train", "validation", "test")
 
 
 def find_corpus(path: Path) -> Corpus:
-    """The files that the table `path` lists.
+    """The files listed in the table `path`.
 
-    A file outside the table's folder is named, and its video by default, by its absolute path.
+    A file outside the table's folder gets its absolute path as its name and, by default, as its video id.
 
     Raises:
-        UserError: the table is missing or unreadable, lacks a required or has an unknown column; or a row has an
-            unknown label or subset, names a file that is missing, hidden, listed twice or of an unknown kind, or
-            contradicts another row of its video.
+        UserError: the table is missing or unreadable, lacks a required column or has an unknown one; or a row has an
+            unknown label or subset, names a file that is missing, hidden, listed twice or of an unknown type,
+            contradicts another row of its video, or has a source that is not a real video of the table.
     """
     table = _read(path)
     folder = path.absolute().parent
@@ -50,13 +51,14 @@ def find_corpus(path: Path) -> Corpus:
     _check_one_of(path, table, "subset", _SUBSETS)
     _name_videos(table, folder)
     _check_videos(path, table)
+    _check_source_videos(path, table)
     sources = [_source(row) for row in table.itertuples()]
     refuse_shared_ids(sources, "in the table, give another video to one of")
     return Corpus(path, tuple(sources))
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The table as strings, without its blank rows; the index counts rows as a spreadsheet shows them, from 2."""
+    """The table as strings, without blank rows; the index counts rows from 2, as spreadsheets show them."""
     if not path.is_file():
         raise UserError(f"The corpus table {path} does not exist; give a CSV file with the columns {_COLUMNS}.")
     try:
@@ -70,7 +72,7 @@ def _read(path: Path) -> pd.DataFrame:
             f"{path} has no column {' and '.join(lacking)} but {', '.join(map(str, table.columns))}; the columns of a "
             f"table, separated by commas, are {_COLUMNS}."
         )
-    # An ignored misspelt identity column would let one person stand on two subsets.
+    # If a misspelt identity column were ignored, one person could end up in two subsets.
     if unknown := [str(name) for name in table.columns if name not in REQUIRED + OPTIONAL]:
         raise UserError(f"{path}: remove or rename the columns {', '.join(unknown)}; a table has {_COLUMNS}.")
     table = (
@@ -89,12 +91,12 @@ def _relative(file: Path, folder: Path) -> Path:
 
 
 def _name_videos(table: pd.DataFrame, folder: Path) -> None:
-    """Add `video_id` and `frame_index`; images that share a given video are numbered in the table's order."""
+    """Add `video_id` and `frame_index`; images with the same given video are numbered in the table's order."""
     relative = [_relative(file, folder) for file in table["file"]]
-    told = pd.DataFrame([id_and_frame(path.relative_to(path.anchor)) for path in relative], index=table.index)
+    default = pd.DataFrame([id_and_frame(path.relative_to(path.anchor)) for path in relative], index=table.index)
     given = table["video"] != ""
-    table["video_id"] = table["video"].where(given, told[0])
-    table["frame_index"] = table.groupby("video").cumcount().where(given & (table["media"] == "image"), told[1])
+    table["video_id"] = table["video"].where(given, default[0])
+    table["frame_index"] = table.groupby("video").cumcount().where(given & (table["media"] == "image"), default[1])
 
 
 def _check_files(path: Path, table: pd.DataFrame) -> None:
@@ -113,14 +115,29 @@ def _check_one_of(path: Path, table: pd.DataFrame, column: str, values: tuple[st
 
 
 def _check_videos(path: Path, table: pd.DataFrame) -> None:
-    """All images of a video must agree in what is said about it."""
-    for column in ("label", "identity", "method", "subset"):
+    """Check that all rows of a video agree."""
+    for column in ("label", "identity", "source", "method", "subset"):
         first = table.groupby("video_id")[column].transform("first")
         wrong = table[column] != first
         if wrong.any():
             row = table.index[wrong][0]
             problem = f"contradicts {first[row]!r} in another row of the same video {table['video_id'][row]}"
             _refuse(path, table, column, wrong, problem)
+
+
+def _check_source_videos(path: Path, table: pd.DataFrame) -> None:
+    given = table["source"] != ""
+    not_fake = given & (table["label"] != CLASS_NAMES[FAKE])
+    _refuse(path, table, "source", not_fake, "belongs to a row that is not labelled fake: leave it empty there")
+    real = table.loc[table["label"] == CLASS_NAMES[REAL], "video_id"]
+    unknown = given & ~table["source"].isin(real)
+    _refuse(
+        path,
+        table,
+        "source",
+        unknown,
+        "is not a real video of the table: write its id (by default its path without suffix)",
+    )
 
 
 def _refuse(path: Path, table: pd.DataFrame, column: str, wrong: pd.Series, problem: str) -> None:
@@ -139,6 +156,7 @@ def _source(row) -> Source:
         label=label,
         method=(row.method or label) if label == CLASS_NAMES[FAKE] else label,
         identities=tuple(name.strip() for name in row.identity.split(";") if name.strip()),
+        source_video=row.source or None,
         official_subset=row.subset or None,
         media=row.media,
         frame_index=int(row.frame_index),

@@ -1,1 +1,1 @@
-"""``hydra/launcher=isolated``: every job of a sweep is a process group of its own, and fails alone."""
+"""``hydra/launcher=isolated``: runs each job of a sweep in its own process group, so that failures stay isolated."""

@@ -1,11 +1,11 @@
-"""The small program between a sweep and one of its jobs: when the sweep is gone, so is the job.
+"""A small wrapper process around one job of a sweep, which ends the job when the sweep ends.
 
 python guard.py SWEEP_PID GRACE_S COMMAND...
 
-It leads the job's process group. Its standard input is a pipe whose other end only the sweep holds: the end of that
-stream asks the job to stop, whether the sweep closed it (timeout, Ctrl-C) or was killed itself. Linux could tell a
-process that its parent died (``PR_SET_PDEATHSIG``), but only that process, not the ranks that it has started, and no
-other system can. It imports nothing but the standard library, to start at once and to hold little memory.
+It leads the job's process group. Its standard input is a pipe whose other end is held only by the sweep: end of file
+requests a stop, whether the sweep closed the pipe (timeout, Ctrl-C) or was killed. Linux can signal a process when its
+parent dies (``PR_SET_PDEATHSIG``), but not the ranks that this process has started, and other systems have no such
+signal. This file imports only the standard library, to start fast and use little memory.
 """
 
 import math
@@ -21,27 +21,27 @@ POLL_S = 0.1
 
 
 def main() -> None:
-    """Run the command and end as it ends: with its exit status or by its signal.
+    """Run the command, and end with its exit status or signal.
 
-    Asked to stop, by the end of standard input or SIGTERM, it sends SIGTERM to the command and after the grace period
-    SIGKILL to the whole group. Only the command gets SIGTERM: Lightning passes it on to the ranks, and loader workers
-    must live until its checkpoint is written. What the command leaves behind is killed by the sweep, or from here if
-    there is no sweep any more.
+    A stop is requested by end of file on standard input or by SIGTERM. The guard then sends SIGTERM to the command and,
+    after the grace period, SIGKILL to the whole group. SIGTERM goes to the command only: Lightning forwards it to the
+    ranks, and loader workers must stay alive until the checkpoint is written. Processes that outlive the command are
+    killed by the sweep, or by the guard if the sweep no longer exists.
     """
     sweep, grace_s, command = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
-    asked = False
+    stop_requested = False
 
-    def ask(*_) -> None:
-        nonlocal asked
-        asked = True
+    def request_stop(*_) -> None:
+        nonlocal stop_requested
+        stop_requested = True
 
-    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGTERM, request_stop)
     job = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     kill_at = math.inf
     while job.poll() is None:
         if kill_at < math.inf:
             time.sleep(POLL_S)
-        elif asked or select.select([sys.stdin], [], [], POLL_S)[0]:
+        elif stop_requested or select.select([sys.stdin], [], [], POLL_S)[0]:
             job.terminate()
             kill_at = time.monotonic() + grace_s
         if time.monotonic() > kill_at:
@@ -49,12 +49,12 @@ def main() -> None:
     if os.getppid() != sweep:
         os.killpg(0, signal.SIGKILL)
     if job.returncode < 0:
-        end_by(-job.returncode)
+        die_by_signal(-job.returncode)
     sys.exit(job.returncode)
 
 
-def end_by(number: int) -> None:
-    """Die of the signal that the job died of, without a core dump of this program."""
+def die_by_signal(number: int) -> None:
+    """Terminate this process with the signal that ended the job, without a core dump."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)

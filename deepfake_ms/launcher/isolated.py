@@ -1,4 +1,4 @@
-"""The Hydra launcher plugin: a sweep's overrides become jobs, each the command that one would give by hand.
+"""The Hydra launcher plugin: turns each combination of a sweep's overrides into a job with its own command line.
 
 python -m deepfake_ms.train -m hydra/launcher=isolated 'experiment=glob(table2_*)' seed=0,1,2
 """
@@ -18,23 +18,23 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-from rich.console import Console
+from rich.text import Text
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.launcher.jobs import Job, folder_name
 from deepfake_ms.launcher.pool import PoolSettings, run_jobs
-from deepfake_ms.launcher.report import SweepReport
+from deepfake_ms.launcher.report import SweepReport, make_console
 from deepfake_ms.provenance import code_version
 
 SWEEP_ONLY = re.compile(r"[+~]*hydra[./](launcher|sweeper|sweep|mode)\b")
 
 
 class IsolatedLauncher(Launcher):
-    """Runs every job of a sweep as a process group of its own; see `PoolSettings` for the options.
+    """Runs each job of a sweep in its own process group; `PoolSettings` documents the options.
 
-    A rerun of the same sweep leaves out what is recorded as finished, whatever code finished it. The program ends with
-    status 1 if a job has not finished, but only after all have run; Hydra's sweepers would raise at the first. Jobs
-    return no value, so a sweeper that optimizes one has no use for it.
+    A rerun of the same sweep skips jobs that are recorded as finished, regardless of the code version. The program runs
+    all jobs and then exits with status 1 if any did not finish; Hydra's sweepers would raise at the first failure. Jobs
+    return no value, so this launcher cannot be used with sweepers that optimize a returned value.
     """
 
     __module__ = "hydra_plugins.deepfake_ms"  # see register
@@ -49,10 +49,10 @@ class IsolatedLauncher(Launcher):
         """Run one job per list of overrides.
 
         Raises:
-            SystemExit: 1 after a job that did not finish, 2 for options that cannot be, 130 after Ctrl-C and 143 after
-                SIGTERM; no job is left running.
+            SystemExit: 1 if a job did not finish, 2 for invalid options, 130 after Ctrl-C and 143 after SIGTERM; all
+                jobs have ended by then.
         """
-        console = Console(soft_wrap=True)
+        console = make_console()
         previous = signal.signal(signal.SIGTERM, _terminate)
         try:
             gpus = self.options["gpus"]
@@ -64,35 +64,35 @@ class IsolatedLauncher(Launcher):
             finally:
                 report.summary()
         except UserError as error:
-            Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+            make_console(stderr=True).print(Text.assemble(("error:", "bold red"), f" {error}"))
             raise SystemExit(2) from None
         except (KeyboardInterrupt, _Terminated) as stop:
-            console.print("Stopped: the same command goes on with what is not finished.")
+            console.print("Stopped: run the same command again to continue with the unfinished jobs.")
             number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
             raise SystemExit(128 + number) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
-        if left := report.unfinished():
-            console.print(f"{left} of {len(jobs)} jobs did not finish: the same command runs only these again.")
+        if unfinished := report.unfinished():
+            console.print(f"{unfinished} of {len(jobs)} jobs did not finish: run the same command again to retry them.")
             raise SystemExit(1)
         return [
             JobReturn(overrides=job.overrides, working_dir=str(job.folder), status=JobStatus.COMPLETED) for job in jobs
         ]
 
     def _job(self, overrides: tuple[str, ...]) -> Job:
-        about = self.config.hydra
-        program = f"{about.job.name} {about.job.config_name}"
-        shared = [override for override in about.overrides.hydra if not SWEEP_ONLY.match(override)]
+        hydra = self.config.hydra
+        program = f"{hydra.job.name} {hydra.job.config_name}"
+        shared = [override for override in hydra.overrides.hydra if not SWEEP_ONLY.match(override)]
         return Job(
             program=program,
             overrides=overrides,
-            command=(*_main(self.task_function), *_config_flags(), *overrides, *shared, "hydra.mode=RUN"),
-            folder=Path(about.sweep.dir) / folder_name(program, overrides),
+            command=(*_start_command(self.task_function), *_config_flags(), *overrides, *shared, "hydra.mode=RUN"),
+            folder=Path(hydra.sweep.dir) / folder_name(program, overrides),
         )
 
 
-def _main(task: TaskFunction) -> list[str]:
-    """How to start the program that `task` is the main of: as a module if it was started, or imported, as one."""
+def _start_command(task: TaskFunction) -> list[str]:
+    """The command that starts the program with the main function `task`: as a module if it was loaded as one."""
     module = sys.modules["__main__"] if task.__module__ == "__main__" else sys.modules[task.__module__]
     if module.__spec__ is None:
         return [sys.executable, str(Path(module.__file__).resolve())]
@@ -100,7 +100,7 @@ def _main(task: TaskFunction) -> list[str]:
 
 
 def _config_flags() -> list[str]:
-    """The flags of the sweep's command line that decide what a job reads."""
+    """The flags of the sweep's command line that choose the configuration."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags = {"--config-name": "-cn", "--config-path": "-cp", "--config-dir": "-cd"}
     for flag, short in flags.items():
@@ -110,7 +110,7 @@ def _config_flags() -> list[str]:
 
 
 class _Terminated(BaseException):
-    """SIGTERM, raised wherever the sweep is, as Python does with SIGINT."""
+    """Raised on SIGTERM, like KeyboardInterrupt on SIGINT."""
 
 
 def _terminate(*_) -> None:
@@ -119,7 +119,7 @@ def _terminate(*_) -> None:
 
 @dataclass
 class IsolatedOptions:
-    """What ``hydra.launcher.*`` may hold; `PoolSettings` says what it means and what the defaults are."""
+    """Options of ``hydra.launcher.*``; `PoolSettings` documents them and their defaults."""
 
     _target_: str = "hydra_plugins.deepfake_ms.IsolatedLauncher"
     n_jobs: int = PoolSettings.n_jobs
@@ -129,11 +129,12 @@ class IsolatedOptions:
 
 
 def register() -> None:
-    """Make ``hydra/launcher=isolated`` known to Hydra; before a main composes its configuration.
+    """Register ``hydra/launcher=isolated`` with Hydra; call this before a main composes its configuration.
 
-    Hydra instantiates plugins of the ``hydra_plugins`` namespace only, and looks them up by name. So the class carries
-    that name, and the namespace this module; `sys.modules` does not, and a launcher that sends Hydra's state to another
-    process (submitit) sends the class itself, which a process that has not called this can read.
+    Hydra only instantiates plugins in the ``hydra_plugins`` namespace, and looks them up by name. The class therefore
+    claims to be in that namespace, and the namespace has this module as an attribute. It is not in `sys.modules`, so
+    launchers that send Hydra's state to another process (submitit) pickle the class by value, which also works in
+    processes that have not called this function.
     """
     ConfigStore.instance().store(group="hydra/launcher", name="isolated", node=IsolatedOptions, provider="deepfake_ms")
     Plugins.instance().register(IsolatedLauncher)

@@ -1,4 +1,4 @@
-"""What one job of a sweep is, and the record that it leaves."""
+"""A job of a sweep and its record on disk."""
 
 import hashlib
 import json
@@ -12,18 +12,18 @@ from deepfake_ms.files import write_json
 
 RECORD_NAME = "job.json"
 LOG_NAME = "log.txt"
-READABLE = 180  # characters of a folder's name that come from the overrides; file systems allow 255
+READABLE_LENGTH = 180  # maximum characters of a folder name taken from the overrides; file systems allow 255
 
 
 class Status(StrEnum):
-    """How a job stands. Only `FINISHED` jobs are left out when a sweep is run again."""
+    """Status of a job. A rerun of the sweep skips only `FINISHED` jobs."""
 
-    RUNNING = "running"  # also what a sweep leaves that was killed itself
+    RUNNING = "running"  # also after the sweep itself was killed
     FINISHED = "finished"
     FAILED = "failed"
     KILLED = "killed"
     TIMEOUT = "timeout"
-    STOPPED = "stopped"  # by Ctrl-C or SIGTERM on the sweep
+    STOPPED = "stopped"  # the sweep got Ctrl-C or SIGTERM
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Job:
     """One cell of a sweep.
 
     Attributes:
-        program: name of the main and of its configuration, e.g. ``train train``.
-        overrides: the cell's Hydra overrides, those that all cells share included.
-        command: what to execute.
-        folder: where its record and its log go.
+        program: name of the program and of its configuration, e.g. ``train train``.
+        overrides: Hydra overrides of the cell, including those shared by all cells.
+        command: command line to execute.
+        folder: folder for the record and the log.
     """
 
     program: str
@@ -45,18 +45,18 @@ class Job:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What is known of a job, kept as ``job.json`` in its folder.
+    """The record of a job, stored as ``job.json`` in its folder.
 
     Attributes:
         program, overrides: as in `Job`.
         status: see `Status`.
-        attempt: how often the job was started, from 1.
-        code: version of the code that ran it.
-        started, ended: UTC, ISO 8601; `ended` is None while it runs.
+        attempt: number of this attempt, from 1.
+        code: version of the code that ran the job.
+        started, ended: UTC, ISO 8601; `ended` is None while the job runs.
         seconds: wall time of this attempt.
-        exit_code: None while it runs and when a signal ended it.
-        signal: name of that signal, e.g. ``SIGKILL``.
-        log: name of the log beside the record; it holds all attempts.
+        exit_code: None while the job runs and if a signal ended it.
+        signal: name of the signal that ended the job, e.g. ``SIGKILL``.
+        log: file name of the log in the same folder; it covers all attempts.
     """
 
     program: str
@@ -72,12 +72,12 @@ class JobRecord:
     log: str = LOG_NAME
 
     def write(self, folder: Path) -> None:
-        """Put the record into the job's folder, whole or not at all."""
+        """Write the record into the job's folder atomically."""
         write_json(folder / RECORD_NAME, asdict(self))
 
 
 def read_record(job: Job) -> JobRecord | None:
-    """The record that an earlier start of `job` left; None without one, or if it is damaged or of another job."""
+    """The record of an earlier attempt at `job`; None if it is missing, damaged or belongs to another job."""
     try:
         fields = json.loads((job.folder / RECORD_NAME).read_text())
         fields |= {"overrides": tuple(fields["overrides"]), "status": Status(fields["status"])}
@@ -89,11 +89,11 @@ def read_record(job: Job) -> JobRecord | None:
 
 
 def folder_name(program: str, overrides: Sequence[str]) -> str:
-    """A folder name that depends only on what the job is: not on its number, its neighbours or the overrides' order.
+    """A folder name for a job, independent of the job's number, the other jobs and the order of the overrides.
 
     Example: ``experiment=table2_base,seed=0-1f0c9a3e``.
     """
     ordered = sorted(overrides)
     digest = hashlib.sha256(json.dumps([program, *ordered]).encode()).hexdigest()[:8]
-    readable = re.sub(r"[^\w.,=+-]+", "_", ",".join(ordered))[:READABLE].strip("._")
+    readable = re.sub(r"[^\w.,=+-]+", "_", ",".join(ordered))[:READABLE_LENGTH].strip("._")
     return f"{readable or 'defaults'}-{digest}"

@@ -1,4 +1,4 @@
-"""Runs the jobs of a sweep, some at once, and ends every one of them for good."""
+"""Runs the jobs of a sweep in parallel, and makes sure that none of their processes outlives the sweep."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from deepfake_ms.launcher.report import SweepReport
 
 GUARD = Path(__file__).with_name("guard.py")
 POLL_S = 0.1
-GUARD_S = 10.0  # how much longer than the grace period a job's guard may take
+GUARD_S = 10.0  # time beyond the grace period that a guard may take to end its job
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,13 @@ class PoolSettings:
     """How the jobs of a sweep share the machine.
 
     Attributes:
-        n_jobs: how many run at once.
-        gpus: indices of the GPUs to hand out, one per running job; they count within CUDA_VISIBLE_DEVICES where that
-            is set. None leaves the GPUs to the jobs.
-        timeout_s: wall seconds that a job may take; None sets no limit.
-        grace_s: seconds from SIGTERM to SIGKILL, for the last checkpoint. A job of several ranks often uses them up in
-            vain, since Lightning's handler communicates in the middle of a step; it then goes on from its last save.
+        n_jobs: number of jobs that run at once.
+        gpus: indices of the GPUs to assign, one per running job; indices into CUDA_VISIBLE_DEVICES if that is set.
+            None lets every job see all GPUs.
+        timeout_s: time limit of a job in seconds of wall time; None sets no limit.
+        grace_s: seconds between SIGTERM and SIGKILL, for writing a last checkpoint. A job with several ranks often
+            fails to write it, because Lightning's handler communicates in the middle of a step; such a job later
+            resumes from its last regular checkpoint.
     """
 
     n_jobs: int = 1
@@ -42,60 +43,60 @@ class PoolSettings:
 
     def __post_init__(self):
         if self.n_jobs < 1:
-            raise UserError(f"hydra.launcher.n_jobs={self.n_jobs} runs nothing; give at least 1.")
+            raise UserError(f"hydra.launcher.n_jobs={self.n_jobs} runs no jobs: choose at least 1.")
         if self.timeout_s is not None and self.timeout_s <= 0:
-            raise UserError(f"hydra.launcher.timeout_s={self.timeout_s} ends every job; give seconds or null.")
+            raise UserError(f"hydra.launcher.timeout_s={self.timeout_s} is not positive: give seconds or null.")
         if self.grace_s < 0:
-            raise UserError(f"hydra.launcher.grace_s={self.grace_s} is negative; give seconds, or 0 for none.")
+            raise UserError(f"hydra.launcher.grace_s={self.grace_s} is negative: give seconds, or 0 for none.")
         if self.gpus is not None and (
             not self.gpus or len(set(self.gpus)) < len(self.gpus) or any(gpu < 0 for gpu in self.gpus)
         ):
             raise UserError(
-                f"hydra.launcher.gpus={list(self.gpus)} must name each GPU once, as in [0,1]; null leaves them alone."
+                f"hydra.launcher.gpus={list(self.gpus)} is invalid: list each GPU index once, as in [0,1], or use null."
             )
 
 
 @dataclass
 class _Running:
-    """A job under way; `gpu` is a name for CUDA_VISIBLE_DEVICES."""
+    """A running job; `gpu` is its value of CUDA_VISIBLE_DEVICES."""
 
     number: int
     job: Job
     record: JobRecord
     guard: subprocess.Popen
     gpu: str | None
-    begun: float = field(default_factory=time.monotonic)
-    ending: Status | None = None
+    started_at: float = field(default_factory=time.monotonic)
+    stop_reason: Status | None = None
     kill_at: float | None = None
 
-    def ask_to_end(self, status: Status, grace_s: float) -> None:
-        """Close the pipe: the guard ends the job within the grace period. `status` tells why."""
-        if self.ending is None:
-            self.ending = status
+    def request_stop(self, reason: Status, grace_s: float) -> None:
+        """Close the pipe to the guard, which then ends the job within the grace period."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
             self.kill_at = time.monotonic() + grace_s + GUARD_S
             self.guard.stdin.close()
 
-    def watch(self, settings: PoolSettings) -> JobRecord | None:
-        """End the job if its time is over. Its last record once it has ended, written and its group dead, else None."""
+    def poll(self, settings: PoolSettings) -> JobRecord | None:
+        """Stop the job if it exceeds its time limit. Once it has ended: kill its group, write and return its record."""
         now = time.monotonic()
         code = self.guard.poll()
         if code is None:
-            if settings.timeout_s is not None and now - self.begun > settings.timeout_s:
-                self.ask_to_end(Status.TIMEOUT, settings.grace_s)
-            if self.kill_at is not None and now > self.kill_at:  # the guard cannot: somebody has stopped it
+            if settings.timeout_s is not None and now - self.started_at > settings.timeout_s:
+                self.request_stop(Status.TIMEOUT, settings.grace_s)
+            if self.kill_at is not None and now > self.kill_at:  # the guard cannot kill, e.g. because it is suspended
                 os.killpg(self.guard.pid, signal.SIGKILL)
             return None
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, a group of zombies
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: a group of zombies on macOS
             os.killpg(self.guard.pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             self.guard.stdin.close()
         status = Status.FINISHED if code == 0 else Status.KILLED if code < 0 else Status.FAILED
         record = replace(
             self.record,
-            # a job that was asked to stop may still finish, or fail for reasons of its own: neither is what happened
-            status=Status.FINISHED if code == 0 else self.ending or status,
+            # A job that fails after a stop request counts as stopped, whatever its exit code.
+            status=Status.FINISHED if code == 0 else self.stop_reason or status,
             ended=_now(),
-            seconds=round(now - self.begun, 1),
+            seconds=round(now - self.started_at, 1),
             exit_code=code if code >= 0 else None,
             signal=signal.Signals(-code).name if code < 0 else None,
         )
@@ -104,29 +105,31 @@ class _Running:
 
 
 def run_jobs(jobs: Sequence[Job], settings: PoolSettings, code: str, report: SweepReport) -> None:
-    """Run what is not finished yet; a job that fails, in whatever way, leaves the others alone.
+    """Run all unfinished jobs; a failing job does not affect the others.
 
     Args:
+        jobs: all jobs of the sweep.
+        settings: how the jobs share the machine.
         code: version of the code, for the records.
-        report: is told what becomes of every job.
+        report: prints the start and end of every job.
 
     Raises:
-        UserError: a GPU is asked for that CUDA_VISIBLE_DEVICES does not show.
-        BaseException: what interrupted the sweep, once all its jobs have ended.
+        UserError: a requested GPU is not in CUDA_VISIBLE_DEVICES.
+        BaseException: the exception that interrupted the sweep, re-raised once all its jobs have ended.
     """
-    free = deque(_names_of(settings.gpus) if settings.gpus is not None else [None] * settings.n_jobs)
+    free = deque(_visible_names(settings.gpus) if settings.gpus is not None else [None] * settings.n_jobs)
     waiting: deque[tuple[int, Job, int]] = deque()
     for number, job in enumerate(jobs):
-        before = read_record(job)
-        if before and before.status == Status.FINISHED:
-            report.skipped(number, before)
+        previous = read_record(job)
+        if previous and previous.status == Status.FINISHED:
+            report.skipped(number, previous)
         else:
-            waiting.append((number, job, before.attempt + 1 if before else 1))
+            waiting.append((number, job, previous.attempt + 1 if previous else 1))
     running: list[_Running] = []
 
     def collect() -> None:
         for active in tuple(running):
-            if record := active.watch(settings):
+            if record := active.poll(settings):
                 running.remove(active)
                 free.append(active.gpu)
                 report.ended(active.number, record)
@@ -135,26 +138,26 @@ def run_jobs(jobs: Sequence[Job], settings: PoolSettings, code: str, report: Swe
         while waiting or running:
             while waiting and free and len(running) < settings.n_jobs:
                 number, job, attempt = waiting.popleft()
-                if active := _begin(number, job, attempt, free[0], settings, code):
+                if active := _start(number, job, attempt, free[0], settings, code):
                     report.started(number, attempt, free.popleft())
                     running.append(active)
                 else:
-                    report.elsewhere(number)
+                    report.running_elsewhere(number)
             time.sleep(POLL_S)
             collect()
     except BaseException:
         for active in running:
-            active.ask_to_end(Status.STOPPED, settings.grace_s)
+            active.request_stop(Status.STOPPED, settings.grace_s)
         while running:
             collect()
             time.sleep(POLL_S)
         raise
 
 
-def _begin(number: int, job: Job, attempt: int, gpu: str | None, settings: PoolSettings, code: str) -> _Running | None:
-    """Start a job; None if a process of it still runs, started by another sweep or by one that was killed just now.
+def _start(number: int, job: Job, attempt: int, gpu: str | None, settings: PoolSettings, code: str) -> _Running | None:
+    """Start a job; None if it is still running, started by another sweep or by one that has just been killed.
 
-    The log is locked, and every process that writes to it keeps the lock by holding it open.
+    A running job holds a lock on its log: every process that inherits the open log keeps the lock.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / LOG_NAME).open("ab") as log:
@@ -164,7 +167,7 @@ def _begin(number: int, job: Job, attempt: int, gpu: str | None, settings: PoolS
         record.write(job.folder)
         log.write(f"--- attempt {attempt}, {record.started}, {code}\n".encode())
         log.flush()
-        watched = subprocess.Popen(
+        guard = subprocess.Popen(
             [sys.executable, "-P", str(GUARD), str(os.getpid()), str(settings.grace_s), *job.command],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -172,12 +175,12 @@ def _begin(number: int, job: Job, attempt: int, gpu: str | None, settings: PoolS
             env=_environment(gpu, settings),
             start_new_session=True,
         )
-    return _Running(number, job, record, watched, gpu)
+    return _Running(number, job, record, guard, gpu)
 
 
 def _lock(stream: BinaryIO) -> bool:
-    """Lock an open file without waiting; False if another holds it. True where the file system has no locks."""
-    import fcntl  # POSIX, as this launcher; the package's other parts are not
+    """Try to lock an open file; False if another process holds the lock. True if the file system has no locks."""
+    import fcntl  # POSIX only, like this launcher but unlike the rest of the package
 
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -189,7 +192,7 @@ def _lock(stream: BinaryIO) -> bool:
 
 
 def _environment(gpu: str | None, settings: PoolSettings) -> dict[str, str]:
-    """The sweep's environment; the log is written at once, so that a killed job's last words are in it."""
+    """Environment variables of a job; unbuffered output keeps the last lines of a killed job in its log."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
@@ -199,16 +202,16 @@ def _environment(gpu: str | None, settings: PoolSettings) -> dict[str, str]:
     return environment
 
 
-def _names_of(gpus: Sequence[int]) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls these GPUs: the sweep itself may have been given only some."""
+def _visible_names(gpus: Sequence[int]) -> list[str]:
+    """The names of these GPUs in CUDA_VISIBLE_DEVICES, as the sweep itself may be restricted to some GPUs."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [str(gpu) for gpu in gpus]
     names = [name.strip() for name in visible.split(",") if name.strip()]
     if max(gpus) >= len(names):
         raise UserError(
-            f"hydra.launcher.gpus={list(gpus)} counts within CUDA_VISIBLE_DEVICES={visible}, which shows {len(names)}; "
-            "give smaller indices or unset it."
+            f"hydra.launcher.gpus={list(gpus)} are indices into CUDA_VISIBLE_DEVICES={visible}, which lists "
+            f"{len(names)}: choose smaller indices or unset CUDA_VISIBLE_DEVICES."
         )
     return [names[gpu] for gpu in gpus]
 

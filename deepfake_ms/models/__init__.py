@@ -1,4 +1,4 @@
-"""The detectors, built by name from plain values; see `DetectionModel` for what all of them do."""
+"""The detectors, built by name from plain values; `DetectionModel` is their common interface."""
 
 import difflib
 import inspect
@@ -20,18 +20,18 @@ MODELS: dict[str, type[DetectionModel]] = {
 }
 
 
-def build_model(name: str, **values) -> DetectionModel:
-    """The model `name` with the constructor arguments `values`, as a checkpoint stores them.
+def build_model(name: str, **arguments) -> DetectionModel:
+    """Build the model `name` from constructor arguments, as a checkpoint stores them.
 
     Raises:
-        UserError: the name or one of the values is unknown, or the model refuses a value.
+        UserError: the name or an argument is unknown, or the model rejects a value.
     """
     if name not in MODELS:
         nearest = difflib.get_close_matches(name, MODELS, n=1, cutoff=0)
-        raise UserError(f"There is no model {name!r}: the nearest is {nearest[0]!r} (known: {', '.join(MODELS)}).")
+        raise UserError(f"There is no model {name!r}; did you mean {nearest[0]!r}? Available: {', '.join(MODELS)}.")
     try:
-        inspect.signature(MODELS[name]).bind(**values)
+        inspect.signature(MODELS[name]).bind(**arguments)
     except TypeError as error:
         known = ", ".join(inspect.signature(MODELS[name]).parameters)
-        raise UserError(f"Model {name!r}: {error}; it takes {known}.") from error
-    return MODELS[name](**values)
+        raise UserError(f"Model {name!r}: {error}; its arguments are {known}.") from error
+    return MODELS[name](**arguments)

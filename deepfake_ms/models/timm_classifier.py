@@ -1,4 +1,4 @@
-"""Image classifiers of timm as detectors, fine-tuned as a whole or probed linearly."""
+"""timm image classifiers as detectors, fully fine-tuned or as a linear probe."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -13,29 +13,29 @@ from deepfake_ms.models.timm_models import create_timm_model, has_fixed_input_si
 
 
 class TimmClassifier(DetectionModel):
-    """A backbone of timm whose classifier layer tells real from fake.
+    """A timm backbone with a two-class classifier layer.
 
-    With `frozen_backbone` it is a linear probe: the backbone stays as it was pretrained, in evaluation mode even in
-    training (no dropout, BatchNorm neither uses nor gathers the batch's statistics), and only timm's classifier layer
-    learns.
+    With `frozen_backbone` it is a linear probe: only timm's classifier layer is trained. The backbone keeps its
+    pretrained weights and stays in evaluation mode during training (no dropout; BatchNorm neither uses nor updates
+    with batch statistics).
 
     Args:
-        backbone: timm name with the tag of its weights, e.g. ``resnet50.tv_in1k``.
-        pretrained: start from the weights of that tag (downloads them once).
-        input_size: side of the square images in pixels; None for the side that the backbone was pretrained with.
-            Another side makes timm resample the position embedding of a Vision Transformer.
-        frozen_backbone: learn the classifier layer only.
-        gradient_checkpointing: compute activations again in the backward pass instead of keeping them: less memory,
-            about a third more time, the same gradients. BatchNorm's running averages then take in each batch twice.
-        backbone_options: further arguments of timm's constructor, e.g. ``drop_rate``, or widths and depths.
+        backbone: timm model name with the tag of its weights, e.g. ``resnet50.tv_in1k``.
+        pretrained: start from the weights with that tag (downloaded once).
+        input_size: height and width of the images in pixels; None for the size that the backbone was pretrained with.
+            With another size, timm resamples the position embedding of a Vision Transformer.
+        frozen_backbone: train the classifier layer only.
+        gradient_checkpointing: recompute activations in the backward pass instead of storing them: less memory, about
+            a third more time, the same gradients. BatchNorm then updates its running statistics twice per batch.
+        backbone_options: further arguments of timm's constructor, e.g. ``drop_rate``, widths or depths.
 
     Attributes:
-        input_size: as given, or of the backbone's pretrained configuration.
-        mean, std: of the backbone's pretrained configuration.
+        input_size: as given, or from the backbone's pretrained configuration.
+        mean, std: from the backbone's pretrained configuration.
 
     Raises:
-        UserError: an unknown timm name or option, an input size that the patches do not divide, a backbone without a
-            classifier layer of its own, or gradient checkpointing where it is not possible or saves nothing.
+        UserError: the timm name or an option is unknown, the input size is not a multiple of the patch size, the
+            backbone has no single classifier layer, or gradient checkpointing is unsupported or would save nothing.
     """
 
     def __init__(
@@ -51,47 +51,47 @@ class TimmClassifier(DetectionModel):
         size = {"img_size": input_size} if input_size and has_fixed_input_size(backbone) else {}
         options = {**size, **(backbone_options or {})}
         self.backbone = create_timm_model(backbone, pretrained, num_classes=len(CLASS_NAMES), **options)
-        own = resolve_model_data_config(self.backbone)
-        self.input_size = own["input_size"][1] if input_size is None else input_size
-        self.mean, self.std = tuple(own["mean"]), tuple(own["std"])
-        _check_patches(self.backbone, self.input_size)
+        data_config = resolve_model_data_config(self.backbone)
+        self.input_size = data_config["input_size"][1] if input_size is None else input_size
+        self.mean, self.std = tuple(data_config["mean"]), tuple(data_config["std"])
+        _check_patch_size(self.backbone, self.input_size)
         self.frozen_backbone = frozen_backbone
         if frozen_backbone:
             if gradient_checkpointing:
                 raise UserError(
-                    "gradient_checkpointing saves nothing under a frozen backbone, which keeps no activations: "
-                    "switch one of the two off."
+                    "gradient_checkpointing saves nothing with a frozen backbone, which stores no activations: "
+                    "set gradient_checkpointing=false or frozen_backbone=false."
                 )
             self.backbone.requires_grad_(False)
             _classifier_layer(self.backbone, backbone).requires_grad_(True)
             self.train()
         if gradient_checkpointing:
-            _switch_checkpointing_on(self.backbone, backbone)
+            _enable_checkpointing(self.backbone, backbone)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``[B, 2]`` (real, fake) of normalised images ``[B, 3, input_size, input_size]``.
 
         Raises:
-            UserError: the images have another size.
+            UserError: the images do not have this size.
         """
         self.check_size(image)
         return self.backbone(image)
 
     def train(self, mode: bool = True) -> Self:
-        """As in torch, but a frozen backbone stays in evaluation mode."""
+        """Like `nn.Module.train`, but a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.frozen_backbone:
             self.backbone.eval()
         return self
 
 
-def _check_patches(backbone: nn.Module, input_size: int) -> None:
+def _check_patch_size(backbone: nn.Module, input_size: int) -> None:
     embedding = getattr(backbone, "patch_embed", None)
-    side = getattr(embedding, "patch_size", (1,))[0]
-    if input_size <= 0 or input_size % side:
+    patch = getattr(embedding, "patch_size", (1,))[0]
+    if input_size <= 0 or input_size % patch:
         raise UserError(
-            f"input_size={input_size} does not divide into patches of {side} pixels: "
-            f"choose {max(1, round(input_size / side)) * side}."
+            f"input_size={input_size} is not a positive multiple of the patch size {patch}: "
+            f"choose {max(1, round(input_size / patch)) * patch}."
         )
 
 
@@ -102,8 +102,10 @@ def _classifier_layer(backbone: nn.Module, name: str) -> nn.Module:
     return layer
 
 
-def _switch_checkpointing_on(backbone: nn.Module, name: str) -> None:
+def _enable_checkpointing(backbone: nn.Module, name: str) -> None:
     try:
         backbone.set_grad_checkpointing()
     except (AttributeError, AssertionError) as error:
-        raise UserError(f"timm's {name} has no gradient checkpointing: set gradient_checkpointing=false.") from error
+        raise UserError(
+            f"timm's {name} does not support gradient checkpointing: set gradient_checkpointing=false."
+        ) from error

@@ -1,4 +1,4 @@
-"""timm models by name, with mistakes in the name or the options told in one sentence."""
+"""Create timm models by name, with one-sentence errors for unknown names and options."""
 
 import difflib
 
@@ -10,21 +10,21 @@ from deepfake_ms.errors import UserError
 
 
 def create_timm_model(name: str, pretrained: bool, **options) -> nn.Module:
-    """The timm model `name`; with `pretrained` its weights are downloaded (and cached) by timm.
+    """Create the timm model `name`; with `pretrained`, timm downloads and caches its weights.
 
     Args:
-        name: architecture, with the tag of its weights where it matters: ``convnext_tiny.fb_in1k``.
-        pretrained: load the weights of that tag; otherwise initialise at random.
-        options: for the architecture's constructor, e.g. ``num_classes``.
+        name: architecture, optionally with the tag of its pretrained weights: ``convnext_tiny.fb_in1k``.
+        pretrained: load the weights with that tag; otherwise initialise randomly.
+        options: arguments of the architecture's constructor, e.g. ``num_classes``.
 
     Raises:
-        UserError: timm does not know the name or an option, or the weights cannot be had or do not fit the options.
+        UserError: timm does not know the name or an option, or the weights are unavailable or do not fit the options.
     """
     _check_name(name)
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
-        raise UserError(f"timm's {name} refuses the options {options}: {error}.") from error
+        raise UserError(f"timm's {name} rejects the options {options}: {error}.") from error
     except OSError as error:
         raise UserError(
             f"The pretrained weights of {name} cannot be downloaded ({type(error).__name__}): connect to the network "
@@ -36,12 +36,12 @@ def create_timm_model(name: str, pretrained: bool, **options) -> nn.Module:
         reason = str(error).splitlines()[0].rstrip(":.")
         raise UserError(
             f"The pretrained weights of {name} cannot be loaded with the options {options} ({reason}): "
-            "leave out what changes its shape, or train from scratch with pretrained=false."
+            "remove the options that change its shape, or train from scratch with pretrained=false."
         ) from error
 
 
 def has_fixed_input_size(name: str) -> bool:
-    """Whether the timm model `name` must be built for its image size, as a Vision Transformer must.
+    """Whether the timm model `name` must be built for a fixed image size, like a Vision Transformer.
 
     Raises:
         UserError: timm does not know the name.
@@ -54,4 +54,4 @@ def _check_name(name: str) -> None:
     names = timm.list_models() + timm.list_models(pretrained=True)
     if name not in names:
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
-        raise UserError(f"timm {timm.__version__} has no model {name!r}: the nearest name is {nearest!r}.")
+        raise UserError(f"timm {timm.__version__} has no model {name!r}; did you mean {nearest!r}?")

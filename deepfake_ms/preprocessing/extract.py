@@ -1,4 +1,4 @@
-"""One video, or the images of one video, to face crops and a record of what became of every frame."""
+"""Extract the face crops of one video, or of the images of one video, and record what was kept and dropped."""
 
 import glob
 import hashlib
@@ -22,41 +22,42 @@ from deepfake_ms.preprocessing.media import UnreadableMedia
 from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
-_UNDECIDED = ".candidate"
+_CANDIDATE = ".candidate"
+"""Suffix of a crop file until its face is chosen as the subject."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A probable face, its crop written: which of them is the subject shows only after the last frame."""
+    """A probable face whose crop is already written. The subject can be chosen only after the last frame."""
 
     face: Face
     path: Path
-    facts: dict[str, Any]
-    """The columns of its manifest row that need the pixels."""
+    columns: dict[str, Any]
+    """The columns of its manifest row that depend on the pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class _ExaminedFrame:
-    """What is kept of a frame once its pixels are let go."""
+    """A frame without its pixels, which are freed after the crops are written."""
 
     source: Source
     index: int
     time_s: float
     size: tuple[int, int]
-    """Width, height in pixels."""
+    """Width and height in pixels."""
     candidates: list[_Candidate]
     any_detection: bool
-    """Whether there was any face before the improbable ones were dropped."""
+    """Whether any face was detected, improbable ones included."""
 
     @property
     def several_faces(self) -> bool:
-        """Whether there is a second face of at least half the size of the largest (others cannot be the subject)."""
+        """Whether a second face has at least half the size of the largest; smaller ones cannot be the subject."""
         sides = sorted((candidate.face.side for candidate in self.candidates), reverse=True)
         return len(sides) > 1 and sides[1] >= sides[0] / 2
 
 
 def record_path(folder: Path, video_id: str) -> Path:
-    """Where a video's record lies; it exists only once all its crops do."""
+    """Path of a video's record. The record exists only if all crops of the video do."""
     return folder / "records" / f"{video_id}.json"
 
 
@@ -70,17 +71,17 @@ def extract_faces(
 ) -> dict[str, Any]:
     """Write the crops of one video to ``crops/VIDEO_ID/FRAME.bmp`` under `folder`, then its record.
 
-    A file that cannot be read to its end is quarantined: nothing of it is kept. The record holds the manifest rows
-    and the counts for the report, and is written last, so a video without a record is to be done again.
+    A file that cannot be read to its end is quarantined: none of its faces is kept. The record contains the manifest
+    rows and the counts for the report. It is written last, so a video without a record must be extracted again.
 
-    One face per frame is kept, see `follow_subject`. Faces that reach over the frame's edge, even with an eye, are
-    kept too (what is missing is black) and counted.
+    One face per frame is kept, see `follow_subject`. Faces that extend beyond the frame, even with an eye, are kept
+    (the missing part is black) and counted.
 
     Args:
-        sources: one video file, or images, all of the same `video_id`.
+        sources: one video file, or images, all with the same `video_id`.
         folder: the prepared folder.
-        settings: sampling, crop and confidence settings.
-        detector: finds the faces.
+        settings: preparation settings.
+        detector: face detector.
 
     Returns:
         The record.
@@ -113,10 +114,10 @@ def extract_faces(
         "several_faces": sum(frame.several_faces for frame in examined),
         "faces_over_edge": sum(_reaches_outside(subject.face.box.reshape(2, 2), frame.size) for frame, subject in kept),
         "eyes_outside": sum(_reaches_outside(subject.face.landmarks[:2], frame.size) for frame, subject in kept),
-        "rows": [_keep(frame, subject, folder) for frame, subject in kept],
+        "rows": [_keep_crop(frame, subject, folder) for frame, subject in kept],
     }
     crops = folder / "crops" / video_id
-    for path in crops.glob(f"*{_UNDECIDED}"):
+    for path in crops.glob(f"*{_CANDIDATE}"):
         path.unlink()
     if crops.is_dir() and not any(crops.iterdir()):
         crops.rmdir()
@@ -125,7 +126,7 @@ def extract_faces(
 
 
 def _clear(folder: Path, video_id: str) -> None:
-    """Remove what a killed run may have left of this video; other videos' folders may lie within its folder."""
+    """Remove files of this video that a killed run left behind; subfolders may belong to other videos."""
     for path in (folder / "crops" / video_id).glob("*"):
         if path.is_file():
             path.unlink()
@@ -135,7 +136,7 @@ def _clear(folder: Path, video_id: str) -> None:
 
 
 def _read(sources: Sequence[Source], fps: float, quarantined: list[dict[str, str]]) -> Iterator[tuple[Source, Frame]]:
-    """Frames of all the files; a file that turns out unreadable is added to `quarantined`, perhaps after frames."""
+    """The frames of all files. An unreadable file is added to `quarantined`, perhaps after some of its frames."""
     for source in sources:
         try:
             if source.media == "video":
@@ -157,7 +158,7 @@ def _examine(
         frame.time_s,
         size=frame.image.shape[1::-1],
         candidates=[
-            _crop(frame, face, settings, folder / "crops" / source.video_id / f"{frame.index:06d}_{number}{_UNDECIDED}")
+            _crop(frame, face, settings, folder / "crops" / source.video_id / f"{frame.index:06d}_{number}{_CANDIDATE}")
             for number, face in enumerate(probable)
         ],
         any_detection=bool(detections),
@@ -168,7 +169,7 @@ def _crop(frame: Frame, face: Face, settings: PreparationSettings, path: Path) -
     crop, landmarks = crop_face(frame.image, face, settings.crop_size, settings.margin)
     content = encode_crop(crop)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)  # what a kill leaves half-written is cleared away when the video is done again
+    path.write_bytes(content)  # need not be atomic: `_clear` removes partial files before a new attempt
     return _Candidate(
         face,
         path,
@@ -187,8 +188,8 @@ def _reaches_outside(points: np.ndarray, size: tuple[int, int]) -> bool:
     return bool((points < 0).any() or (points > size).any())
 
 
-def _keep(frame: _ExaminedFrame, subject: _Candidate, folder: Path) -> dict[str, Any]:
-    """Give the subject's crop its name; returns its manifest row."""
+def _keep_crop(frame: _ExaminedFrame, subject: _Candidate, folder: Path) -> dict[str, Any]:
+    """Give the subject's crop its final name and return its manifest row."""
     source = frame.source
     name = f"crops/{source.video_id}/{frame.index:06d}{CROP_SUFFIX}"
     subject.path.rename(folder / name)
@@ -199,9 +200,10 @@ def _keep(frame: _ExaminedFrame, subject: _Candidate, folder: Path) -> dict[str,
         "label": source.label,
         "method": source.method,
         "identities": list(source.identities),
+        "source_video": source.source_video,
         "official_subset": source.official_subset,
         "frame_index": frame.index,
         "time_s": frame.time_s,
         "crop": name,
-        **subject.facts,
+        **subject.columns,
     }

@@ -1,4 +1,4 @@
-"""Faces in frames, and the choice of the one face that a video is about."""
+"""Detected faces, and the choice of the video's subject among them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ class Face:
     """One detected face, in pixels of its frame."""
 
     box: np.ndarray
-    """Left, top, right, bottom: float64 [4]; may reach beyond the frame."""
+    """Left, top, right, bottom: float64 [4]; may extend beyond the frame."""
     landmarks: np.ndarray
-    """x, y of the points `deepfake_ms.manifest.LANDMARKS`: float64 [5, 2]."""
+    """x, y of the points named in `deepfake_ms.manifest.LANDMARKS`: float64 [5, 2]."""
     probability: float
     """The detector's confidence, 0..1."""
 
     @property
     def centre(self) -> np.ndarray:
-        """Middle of the box: [2]."""
+        """Centre of the box: [2]."""
         return (self.box[:2] + self.box[2:]) / 2
 
     @property
@@ -30,29 +30,29 @@ class Face:
 
 
 class FaceDetector(Protocol):
-    """Whatever finds faces."""
+    """The interface of face detectors."""
 
     def detect(self, images: Iterable[np.ndarray]) -> Iterator[list[Face]]:
-        """The faces of each RGB image, uint8 [H, W, 3] (sizes may differ), in a repeatable order.
+        """The faces in each RGB image, uint8 [H, W, 3] (sizes may differ), in a deterministic order.
 
-        The images are those of one video, in time order; one is asked for only when the faces of the one before are
-        given, so that no more than one frame need be held.
+        The images are the frames of one video in time order. The next image is requested only after the faces of the
+        previous one were given, so that only one frame is in memory at a time.
         """
 
 
 def follow_subject(detections: Sequence[Sequence[Face]]) -> list[Face | None]:
-    """Choose one face per frame: the same person throughout, as far as position and size tell.
+    """Choose one face per frame, as far as possible the same person in all, judging by position and size.
 
-    The largest face of the whole video anchors the track. From there it is followed forwards and backwards to the
-    face whose centre stays nearest, within one face side and half to twice the size. Where none continues the track
-    (the subject is missed, or the scene changes) the frame's largest face is taken, but the track stays where it was,
-    so a bystander is not followed from then on.
+    The track starts at the largest face of the whole video. It continues forwards and backwards to the nearest face in
+    the next frame whose centre lies within one face side and whose size is half to twice as large. If no face continues
+    the track (because the detector missed the subject or the scene changed), the largest face of that frame is chosen,
+    but the track stays where it was, so that a bystander is not followed from then on.
 
     Args:
-        detections: per frame, in time order, the faces found.
+        detections: the detected faces of each frame, in time order.
 
     Returns:
-        Per frame the chosen face, or None where there is none.
+        The chosen face of each frame, or None if it has none.
     """
     largest = [max(faces, key=lambda face: face.side, default=None) for faces in detections]
     found = [index for index, face in enumerate(largest) if face is not None]

@@ -1,4 +1,4 @@
-"""What names a prepared folder: a digest of the settings and of everything in the corpus."""
+"""The fingerprint in a prepared folder's name: a hash of the settings and of everything in the corpus."""
 
 import hashlib
 import json
@@ -12,70 +12,80 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
-WORTH_NOTING = 1_000_000
-"""Bytes. Smaller files, such as images, are read again faster than a note is written."""
+MIN_CACHED_SIZE = 1_000_000
+"""Bytes. Hashing a smaller file, such as an image, is faster than writing a cache entry."""
 
 
 def fingerprint_corpus(sources: Sequence[Source], settings: PreparationSettings, contents: Sequence[str]) -> str:
-    """Twelve hexadecimal digits that stand for the settings and all that the sources are.
+    """Twelve hexadecimal digits that identify the settings and the sources, their contents included.
 
     Args:
-        sources: of the corpus.
-        settings: how they become faces.
-        contents: the sha256 of each source's file, from `digest_contents`.
+        sources: the files of the corpus, in any order.
+        settings: preparation settings.
+        contents: the SHA-256 of each source's file, from `hash_contents`.
     """
     digest = hashlib.sha256(json.dumps(settings.as_dict(), sort_keys=True).encode())
     for source, content in sorted(zip(sources, contents, strict=True), key=lambda pair: pair[0].name):
-        facts = (source.name, source.video_id, source.label, source.method, source.identities, source.official_subset)
-        digest.update(json.dumps([*facts, source.media, source.frame_index, content]).encode())
+        facts = (
+            source.name,
+            source.video_id,
+            source.label,
+            source.method,
+            source.identities,
+            source.source_video,
+            source.official_subset,
+            source.media,
+            source.frame_index,
+            content,
+        )
+        digest.update(json.dumps(facts).encode())
     return digest.hexdigest()[:12]
 
 
-def digest_contents(
+def hash_contents(
     sources: Sequence[Source],
-    known: Path,
+    cache: Path,
     first: int = 0,
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """The sha256 of every source's file, in the order of `sources`.
+    """The SHA-256 of every source's file, in the order of `sources`.
 
-    A large file's digest is noted in the folder `known`, and the file is not read again while its size and time of
-    change stay the same. Shards that start at different places therefore share the reading: each finds the notes of
-    the others.
+    The hash of a large file is cached, and the file is not read again while its size and modification time stay the
+    same. Shards that start at different sources thus share the work: each finds the cache entries of the others.
 
     Args:
-        sources: of the corpus.
-        known: where the notes lie, one small file per large source.
-        first: the source to begin with.
-        threads: files read at once.
+        sources: the files of the corpus.
+        cache: folder of the cache entries, one small file per large source.
+        first: index of the source to begin with.
+        threads: number of files read at once.
         progress: called with (files done, all files).
 
     Raises:
         UserError: a file cannot be opened.
     """
     order = [*range(first, len(sources)), *range(first)]
-    digests = [""] * len(sources)
+    hashes = [""] * len(sources)
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        found = pool.map(partial(_digest, known=known), [sources[position] for position in order])
+        found = pool.map(partial(_hash, cache=cache), [sources[position] for position in order])
         for done, (position, digest) in enumerate(zip(order, found, strict=True), start=1):
-            digests[position] = digest
+            hashes[position] = digest
             if progress is not None:
                 progress(done, len(sources))
-    return digests
+    return hashes
 
 
-def _digest(source: Source, known: Path) -> str:
+def _hash(source: Source, cache: Path) -> str:
     try:
         stat = source.path.stat()
-        if stat.st_size < WORTH_NOTING:
+        if stat.st_size < MIN_CACHED_SIZE:
             return sha256_of(source.path)
-        note = known / f"{hashlib.sha256(str(source.path.resolve()).encode()).hexdigest()}.json"
+        entry = cache / f"{hashlib.sha256(str(source.path.resolve()).encode()).hexdigest()}.json"
         state = {"size": stat.st_size, "changed_ns": stat.st_mtime_ns}
-        if note.is_file() and state.items() <= (noted := json.loads(note.read_text())).items():
-            return noted["sha256"]
+        if entry.is_file() and state.items() <= (cached := json.loads(entry.read_text())).items():
+            return cached["sha256"]
         digest = sha256_of(source.path)
     except OSError as error:
         raise UserError(f"{source.path} cannot be opened ({error.strerror}): make it readable or remove it.") from error
-    write_json(note, {"path": str(source.path), **state, "sha256": digest})
+    write_json(entry, {"path": str(source.path), **state, "sha256": digest})
     return digest

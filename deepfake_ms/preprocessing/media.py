@@ -1,18 +1,18 @@
-"""What videos and still images have in common: a reason why a file cannot be read."""
+"""Checks that apply to videos and still images alike."""
 
 import os
 from pathlib import Path
 
 
 class UnreadableMedia(Exception):
-    """A video or image that cannot be read, or not to its end; the message is the reason."""
+    """A video or image that cannot be read to its end; the message gives the reason."""
 
 
 def check_file(path: Path) -> None:
-    """Refuse what no decoder needs to see: a folder, an empty file, one that this user may not read.
+    """Check that the path is a file with content that this user may read.
 
     Raises:
-        UnreadableMedia: with the reason.
+        UnreadableMedia: it is a folder, an empty file, or cannot be opened.
     """
     if path.is_dir():
         raise UnreadableMedia("a folder, not a file")

@@ -1,4 +1,4 @@
-"""A corpus to a prepared folder: crops, manifest and report; interrupted runs continue, finished ones are reused."""
+"""Prepare a corpus: crops, manifest and report. Interrupted runs resume, and finished ones are reused."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from deepfake_ms.files import write_json
 from deepfake_ms.manifest import write_manifest
 from deepfake_ms.preprocessing.extract import read_record, record_path
 from deepfake_ms.preprocessing.faces import FaceDetector
-from deepfake_ms.preprocessing.fingerprint import digest_contents, fingerprint_corpus
+from deepfake_ms.preprocessing.fingerprint import fingerprint_corpus, hash_contents
 from deepfake_ms.preprocessing.mtcnn import MTCNNDetector
 from deepfake_ms.preprocessing.prepared import (
     PREPARED_NAME,
     REPORT_NAME,
     describe_listing,
-    describe_wanted,
+    describe_request,
     read_complete,
     read_prepared,
 )
 from deepfake_ms.preprocessing.report import build_report
 from deepfake_ms.preprocessing.settings import PreparationSettings
-from deepfake_ms.preprocessing.shards import Shard, only_process
+from deepfake_ms.preprocessing.shards import Shard, lock_shard
 from deepfake_ms.preprocessing.workers import extract_videos
 
-EVERYTHING = Shard()
+WHOLE_CORPUS = Shard()
 _LIBRARIES = (
     "deepfake_ms",
     "av",
@@ -44,16 +44,16 @@ _LIBRARIES = (
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the extraction is."""
+    """Progress of the extraction."""
 
     videos_done: int
-    """Those of earlier runs included."""
+    """Videos extracted by this run or by earlier ones."""
     videos: int
-    """All that this run is to do or has found done."""
+    """All videos of this run's shard."""
     frames: int
-    """Read by this run."""
+    """Frames read by this run."""
     faces: int
-    """Kept by this run."""
+    """Faces kept by this run."""
 
 
 def prepare_corpus(
@@ -64,43 +64,43 @@ def prepare_corpus(
     workers: int = 0,
     progress: Callable[[Progress], None] | None = None,
     make_detector: Callable[[], FaceDetector] = MTCNNDetector,
-    shard: Shard = EVERYTHING,
+    shard: Shard = WHOLE_CORPUS,
     merge_only: bool = False,
     hashing: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Extract the faces of a corpus into ``PREPARED_ROOT/DATA_NAME-FINGERPRINT``.
 
-    The fingerprint covers the settings and every file's content, so the same input is prepared once: a complete folder
-    is returned at once, an interrupted one is continued. Crops, manifest and report do not depend on `workers`,
-    shards or interruptions. Files that cannot be read are listed in the report and left out.
+    The fingerprint covers the settings and every file's content, so the same input is prepared only once: a complete
+    folder is returned immediately, an interrupted one is resumed. Crops, manifest and report do not depend on
+    `workers`, shards or interruptions. Unreadable files are listed in the report and excluded.
 
     Args:
         corpus: from `deepfake_ms.datasets.find_corpus`.
         data_name: name of the data configuration.
-        settings: sampling, crop and confidence settings.
-        prepared_root: the folder that holds all prepared folders.
-        workers: processes to use; 0 works in this one.
+        settings: preparation settings.
+        prepared_root: the parent of all prepared folders.
+        workers: number of worker processes; 0 works in the current process.
         progress: called at the start and after each video.
-        make_detector: called once in each worker; a module-level function or class.
-        shard: extract this part only; the shard that finishes last writes the manifest.
+        make_detector: called once per worker; must be a module-level function or class.
+        shard: extract only this part; the shard that finishes last writes the manifest.
         merge_only: extract nothing, only write the manifest.
-        hashing: called with (files read, all files) while the fingerprint is made.
+        hashing: called with (files read, all files) while the fingerprint is computed.
 
     Returns:
-        The prepared folder: `PREPARED_NAME` and ``records/``, and once all shards are done the manifest, the report
-        and all of ``crops/``.
+        The prepared folder. It contains `PREPARED_NAME` and ``records/`` and, once all shards are done, the manifest,
+        the report and all of ``crops/``.
 
     Raises:
-        UserError: no file can be read, no face is found, a worker process dies, another process does the same, the
-            folder was begun with other library versions, or not all that is to be merged is there.
+        UserError: no file can be read, no face is found, a worker process dies, another process prepares the same, the
+            folder was started with other library versions, or with `merge_only` some videos are not prepared yet.
     """
     sources = corpus.sources
-    known = Path(prepared_root) / ".digests"
-    contents = digest_contents(sources, known, shard.start_in(len(sources)), workers, hashing)
+    cache = Path(prepared_root) / ".digests"
+    contents = hash_contents(sources, cache, shard.start_index(len(sources)), workers, hashing)
     fingerprint = fingerprint_corpus(sources, settings, contents)
     folder = Path(prepared_root) / f"{data_name}-{fingerprint}"
     description = {
-        **describe_wanted(data_name, corpus.root, corpus.options, settings),
+        **describe_request(data_name, corpus.root, corpus.options, settings),
         "fingerprint": fingerprint,
         "listing": describe_listing(corpus),
         "synthetic": corpus.synthetic,
@@ -109,13 +109,13 @@ def prepare_corpus(
     videos = _group_by_video(sources)
     mine = [] if merge_only else shard.share_of(list(videos))
     if (complete := read_complete(folder)) is not None:
-        # Written anew because the file's time tells `find_prepared` the last prepare, and the corpus may have moved.
+        # Rewritten, because `find_prepared` uses its modification time, and because the corpus may have moved.
         write_json(folder / PREPARED_NAME, complete | {"root": description["root"]})
         if progress is not None:
             progress(Progress(len(mine), len(mine), 0, 0))
         return folder
-    with only_process(Path(prepared_root), folder.name, shard):
-        _claim(folder, description)
+    with lock_shard(Path(prepared_root), folder.name, shard):
+        _start_folder(folder, description)
         _extract_missing([videos[video_id] for video_id in mine], folder, settings, workers, progress, make_detector)
         missing = unprepared_videos(corpus, folder)
         if not missing:
@@ -123,31 +123,31 @@ def prepare_corpus(
         elif merge_only:
             raise UserError(
                 f"{folder} cannot be merged yet: {len(missing)} of {len(videos)} videos are not prepared, "
-                f"e.g. {missing[0]}; run the shards that are missing."
+                f"e.g. {missing[0]}; run the missing shards."
             )
     return folder
 
 
 def unprepared_videos(corpus: Corpus, folder: Path) -> list[str]:
-    """The ids of the corpus's videos that are still to be prepared in `folder`, sorted."""
+    """The sorted ids of the corpus's videos that are not yet prepared in `folder`."""
     return [video_id for video_id in _group_by_video(corpus.sources) if not record_path(folder, video_id).is_file()]
 
 
-def _claim(folder: Path, description: dict[str, Any]) -> None:
-    """Begin the folder, or make sure that it was begun with the same libraries."""
+def _start_folder(folder: Path, description: dict[str, Any]) -> None:
+    """Start the folder, or check that it was started with the same library versions."""
     if not (folder / PREPARED_NAME).is_file():
         write_json(folder / PREPARED_NAME, description | {"complete": False})
         return
-    begun_with = read_prepared(folder)["versions"]
+    started_with = read_prepared(folder)["versions"]
     changed = [
-        f"{name} {begun_with.get(name)} then, {now} now"
+        f"{name} {started_with.get(name)} then, {now} now"
         for name, now in description["versions"].items()
-        if begun_with.get(name) != now
+        if started_with.get(name) != now
     ]
     if changed:
         raise UserError(
-            f"{folder} was begun with other library versions ({', '.join(changed)}): install those to go on, or delete "
-            "the folder to begin anew."
+            f"{folder} was started with other library versions ({', '.join(changed)}): install those versions to "
+            "resume, or delete the folder to start again."
         )
 
 
@@ -159,7 +159,7 @@ def _extract_missing(
     progress: Callable[[Progress], None] | None,
     make_detector: Callable[[], FaceDetector],
 ) -> None:
-    """Extract every video that has no record yet."""
+    """Extract the videos that have no record yet."""
     missing = [files for files in videos if not record_path(folder, files[0].video_id).is_file()]
     done = Progress(len(videos) - len(missing), len(videos), 0, 0)
     if progress is not None:
@@ -178,7 +178,7 @@ def _extract_missing(
 
 
 def _finish(corpus: Corpus, video_ids: list[str], folder: Path, description: dict[str, Any]) -> None:
-    """Write report and manifest from the records, one at a time; equal records give equal bytes."""
+    """Write report and manifest, with one record in memory at a time; equal records give equal bytes."""
     report = build_report(
         description["data_name"], (read_record(folder, video_id) for video_id in video_ids), corpus.missing
     )

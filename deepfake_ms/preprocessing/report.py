@@ -1,4 +1,4 @@
-"""The prepare report: how many videos and frames of each class were read, kept and dropped, and why."""
+"""The preparation report: how many videos and frames of each class were read, kept and dropped, and why."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,8 +16,8 @@ _COUNTS = {
     "dropped_no_face": "frames dropped: no face",
     "dropped_low_probability": "frames dropped: low probability",
     "several_faces": "frames with several faces",
-    "faces_over_edge": "faces kept that reach over the edge",
-    "eyes_outside": "faces kept with an eye outside",
+    "faces_over_edge": "kept faces that extend beyond the frame",
+    "eyes_outside": "kept faces with an eye outside the frame",
 }
 _COUNTED_IN_RECORDS = (
     "frames_read",
@@ -27,21 +27,20 @@ _COUNTED_IN_RECORDS = (
     "faces_over_edge",
     "eyes_outside",
 )
-_NAMED_AT_MOST = 10
+_MAX_LISTED = 10
 
 
 def build_report(data_name: str, records: Iterable[dict[str, Any]], missing: Sequence[str] = ()) -> dict[str, Any]:
-    """Add up the records of `deepfake_ms.preprocessing.extract`, which are held one at a time.
+    """Sum the records of `deepfake_ms.preprocessing.extract`, with one record in memory at a time.
 
     Args:
         data_name: name of the data configuration.
-        records: of all videos.
-        missing: what the corpus's own lists name but its folders lack.
+        records: the records of all videos.
+        missing: files that the corpus's own lists name but its folders lack.
 
     Returns:
-        ``data``, ``classes`` (label → counts of videos and of frames; a video is quarantined when none of its files
-        can be read), ``quarantined`` (every unreadable file with its ``source``, ``label`` and ``reason``) and
-        ``missing``.
+        ``data``, ``classes`` (label → counts of videos and frames; a video is quarantined if none of its files can be
+        read), ``quarantined`` (every unreadable file with its ``source``, ``label`` and ``reason``) and ``missing``.
     """
     classes: dict[str, dict[str, int]] = {}
     quarantined: list[dict[str, str]] = []
@@ -65,7 +64,7 @@ def build_report(data_name: str, records: Iterable[dict[str, Any]], missing: Seq
 
 
 def print_report(report: dict[str, Any], console: Console | None = None) -> None:
-    """Print a report as a table, one column per class, and the quarantined files below it."""
+    """Print a report as a table with one column per class, and the quarantined files below it."""
     console = console or Console()
     labels = sorted(report["classes"], reverse=True)  # real before fake
     table = Table(title=f"Prepared faces of {report['data']}")
@@ -76,15 +75,15 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
         table.add_row(heading, *(str(report["classes"][label][name]) for label in labels))
     console.print(table)
     if report["quarantined"]:
-        console.print(f"Quarantined and left out: {len(report['quarantined'])} files")
-        for entry in report["quarantined"][:_NAMED_AT_MOST]:
+        console.print(f"Quarantined (unreadable, excluded): {len(report['quarantined'])} files")
+        for entry in report["quarantined"][:_MAX_LISTED]:
             console.print(f"  {entry['source']}: {entry['reason']}", markup=False)
-        if len(report["quarantined"]) > _NAMED_AT_MOST:
-            console.print("  … (all are in the report)")
-        console.print("To use them, fetch them from their source again and run the same command; else go on without.")
+        if len(report["quarantined"]) > _MAX_LISTED:
+            console.print("  … (the report lists all)")
+        console.print("To include them, download them again and rerun the same command.")
     if report["missing"]:
         named = ", ".join(report["missing"][:3])
         console.print(
-            f"Named in the corpus's own lists but not on disk: {len(report['missing'])} files, e.g. {named}",
+            f"Named in the corpus's own lists but missing on disk: {len(report['missing'])} files, e.g. {named}",
             markup=False,
         )

@@ -1,4 +1,4 @@
-"""The settings that decide what a prepared folder holds."""
+"""The settings that determine the contents of a prepared folder."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,17 +11,17 @@ class PreparationSettings:
     """How videos become face crops.
 
     Args:
-        fps: frames taken per second of video (the paper: 1).
+        fps: sampling rate in frames per second of video (the paper: 1).
         crop_size: side of the square crops in pixels (the paper: 224).
-        margin: what is added to the face box's longer side, as a fraction of it, both sides together.
-        min_probability: faces that the detector is less sure of are dropped, 0..1.
+        margin: added to the face box's longer side, as a fraction of it, both sides together.
+        min_probability: faces with a lower detection probability are dropped, 0..1.
 
     Raises:
         UserError: a value is out of range.
     """
 
-    PIPELINE_VERSION: ClassVar[int] = 2
-    """Raise it whenever the code makes other crops of the same input: old prepared folders are then left alone."""
+    PIPELINE_VERSION: ClassVar[int] = 3
+    """Increase it whenever the same input gives other crops or manifests, so that older folders are not reused."""
 
     fps: float = 1.0
     crop_size: int = 224
@@ -39,10 +39,10 @@ class PreparationSettings:
             raise UserError(f"min_probability must lie between 0 and 1, not {self.min_probability}.")
 
     def as_dict(self) -> dict[str, float]:
-        """All that decides the crops, the pipeline version included, as plain values."""
+        """All settings and the pipeline version, as plain values."""
         return {
             "pipeline_version": self.PIPELINE_VERSION,
-            "fps": float(self.fps),  # 1 and 1.0 are the same settings
+            "fps": float(self.fps),  # so that 1 and 1.0 are the same settings
             "crop_size": self.crop_size,
             "margin": float(self.margin),
             "min_probability": float(self.min_probability),

@@ -1,4 +1,4 @@
-"""Parts of a corpus that separate processes, perhaps on separate machines, prepare into one folder."""
+"""Shards: parts of a corpus that several processes or machines prepare into one folder."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `index` of `count`, counted from 1; ``1/1`` is everything.
+    """Part `index` of `count`, counted from 1; ``1/1`` is the whole corpus.
 
     Raises:
-        UserError: there is no such part.
+        UserError: `index` is not between 1 and `count`.
     """
 
     index: int = 1
@@ -27,38 +27,38 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.count:
-            raise UserError(f"shard={self}: give one from 1/{self.count} to {self.count}/{self.count}.")
+            raise UserError(f"shard={self} does not exist: choose from 1/{self.count} to {self.count}/{self.count}.")
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """``2/8`` is the second of eight.
+        """Parse e.g. ``2/8``, the second of eight shards.
 
         Raises:
-            UserError: `text` is not of this form, or there is no such part.
+            UserError: `text` does not have this form, or the shard does not exist.
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if match is None:
-            raise UserError(f"shard={text} is not of the form i/n, e.g. shard=2/8.")
+            raise UserError(f"shard={text} does not have the form i/n, e.g. shard=2/8.")
         return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
 
     def share_of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Every `count`-th item; the shards of one count together have each item once."""
+        """Every `count`-th item; each item belongs to exactly one of the `count` shards."""
         return items[self.index - 1 :: self.count]
 
-    def start_in(self, length: int) -> int:
-        """Where the shard's own stretch of a common list begins."""
+    def start_index(self, length: int) -> int:
+        """Where this shard starts if every shard processes a whole list of this length, each from another position."""
         return length * (self.index - 1) // self.count
 
 
 @contextmanager
-def only_process(prepared_root: Path, name: str, shard: Shard) -> Iterator[None]:
-    """Hold the lock of a prepared folder's shard; it goes with its process, however that ends.
+def lock_shard(prepared_root: Path, name: str, shard: Shard) -> Iterator[None]:
+    """Hold the lock of one shard of a prepared folder. It is released when the process ends, even if it is killed.
 
     Raises:
-        UserError: another process is at the same shard, or at another division of the same folder.
+        UserError: another process is preparing the same shard, or the same folder with another number of shards.
     """
     locks = prepared_root / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def only_process(prepared_root: Path, name: str, shard: Shard) -> Iterator[None]
             held.enter_context(FileLock(mine, timeout=0))
         except Timeout as error:
             raise UserError(
-                f"Another process is preparing {prepared_root / name} (it holds {error.lock_file}): wait for it, or "
-                "run shards of one division only."
+                f"Another process is preparing {prepared_root / name} (it holds {error.lock_file}): wait for it, and "
+                "use the same number of shards in all processes."
             ) from error
         yield

@@ -1,4 +1,4 @@
-"""The processes that extract faces: one thread each, videos shared out among them."""
+"""Extract faces in several processes with one thread each."""
 
 import os
 import signal
@@ -29,14 +29,14 @@ def extract_videos(
     make_detector: Callable[[], FaceDetector],
     workers: int,
 ) -> Iterator[dict[str, Any]]:
-    """`extract_faces` of every video; gives their records as they are finished.
+    """Call `extract_faces` for every video and yield the records in order of completion.
 
     Args:
-        videos: the files of each.
+        videos: the files of each video.
         folder: the prepared folder.
-        settings: sampling, crop and confidence settings.
-        make_detector: called once in each worker; a module-level function or class.
-        workers: processes to use; 0 works in this one.
+        settings: preparation settings.
+        make_detector: called once per worker; must be a module-level function or class.
+        workers: number of worker processes; 0 works in the current process.
 
     Raises:
         UserError: a worker process dies.
@@ -44,7 +44,7 @@ def extract_videos(
     if workers == 0:
         yield from _extract_here(videos, folder, settings, make_detector)
         return
-    # Spawned, not forked: a fork after torch has started its threads can hang.
+    # Spawn, because a fork after torch has started its threads can hang.
     pool = ProcessPoolExecutor(
         min(workers, max(1, len(videos))),
         mp_context=get_context("spawn"),
@@ -52,14 +52,14 @@ def extract_videos(
         initargs=(folder, settings, make_detector),
     )
     try:
-        # Large ones first, so that no worker is left with one at the end.
+        # Largest first, so that no worker is busy with a large video after the others have finished.
         ordered = sorted(videos, key=lambda files: -sum(source.path.stat().st_size for source in files))
         for future in as_completed([pool.submit(_extract_in_worker, files) for files in ordered]):
             yield future.result()
     except BrokenProcessPool as error:
         raise UserError(
-            "A prepare worker died, perhaps for lack of memory: run the same command again with fewer workers; "
-            "it continues where it stopped."
+            "A worker process died, perhaps for lack of memory: rerun the same command with fewer workers; it resumes "
+            "where it stopped."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -78,12 +78,12 @@ def _extract_here(
 
 
 _worker_extract: Callable[[Sequence[Source]], dict[str, Any]]
-"""Set once in each worker process, so that the detector is built only once there."""
+"""Set once per worker process, so that each builds its detector only once."""
 
 
 def _start_worker(folder: Path, settings: PreparationSettings, make_detector: Callable[[], FaceDetector]) -> None:
     global _worker_extract
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -91,7 +91,7 @@ def _start_worker(folder: Path, settings: PreparationSettings, make_detector: Ca
 
 
 def _exit_with_parent() -> None:
-    """A pool's workers outlive a killed parent, and would write while its successor continues."""
+    """Exit when the parent dies: otherwise the workers of a killed run would write beside the run that resumes it."""
     parent_process().join()
     os._exit(1)
 
@@ -102,7 +102,7 @@ def _extract_in_worker(files: Sequence[Source]) -> dict[str, Any]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in a worker: results then never depend on how sums are split over threads."""
+    """Compute on one thread, as in a worker, so that results never depend on how sums are split over threads."""
     torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

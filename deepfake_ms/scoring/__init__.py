@@ -1,1 +1,1 @@
-"""Pure functions of predictions: metrics, thresholds and confidence intervals."""
+"""Metrics, thresholds and confidence intervals as pure functions of predictions."""

@@ -1,7 +1,7 @@
-"""Scores of a detector: P(fake) against labels, per frame and per video. The positive class is fake.
+"""Metrics of a detector's P(fake), per frame and per video. The positive class is fake.
 
-A face or video is called fake if its P(fake) is above the threshold. Every metric is in 0..1; for errors, EER, Brier
-score and calibration error lower is better.
+A face or video is classified as fake if its P(fake) is above the threshold. All metrics are in 0..1; for error rates,
+EER, Brier score and calibration error, lower is better.
 """
 
 import math
@@ -24,27 +24,27 @@ TITLES = {
     "eer": "EER",
     "average_precision": "Average precision",
     "tpr_at_1_fpr": "TPR at 1 % FPR",
-    "real_error": "Real taken for fake",
-    "fake_error": "Fake taken for real",
+    "real_error": "Real classified as fake",
+    "fake_error": "Fake classified as real",
     "calibration_error": "Expected calibration error",
     "brier": "Brier score",
 }
-"""Metric names as a reader should see them, in the order of the tables. The first three are the paper's."""
+"""Display names of the metrics, in the order of the tables. The first three are the metrics of the paper."""
 
 DECISION_METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "real_error", "fake_error")
 """The metrics that depend on the threshold."""
 
 LEVELS = ("frame", "video")
 THRESHOLD_CRITERION = "balanced_accuracy"
-"""What the validation set's threshold maximises. Its best threshold does not move with the share of fakes, which
-differs between subsets and corpora; that of accuracy or macro F1 does."""
+"""The metric that the threshold maximises on the validation set. Its optimal threshold does not depend on the share of
+fakes, which differs between subsets and corpora; the optimal threshold of accuracy or macro F1 does."""
 
 CALIBRATION_BINS = 15
 LOW_FPR = 0.01
 
 
 class ClassError(MulticlassRecall):
-    """Share of one class that is taken for the other, 0..1: one minus that class's recall."""
+    """Error rate of one class in 0..1: one minus its recall."""
 
     def __init__(self, label: int, **options):
         super().__init__(num_classes=len(CLASS_NAMES), average=None, **options)
@@ -55,17 +55,17 @@ class ClassError(MulticlassRecall):
 
 
 class FakeAUROC(BinaryAUROC):
-    """AUROC of P(fake), fed with the two class probabilities [N, 2] like the other metrics."""
+    """AUROC of P(fake), updated with class probabilities [N, 2] like the other metrics."""
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         super().update(preds[:, FAKE], target)
 
 
 def detection_metrics(prefix: str = "") -> MetricCollection:
-    """AUROC and `DECISION_METRICS`, what training watches; fed with class probabilities [N, 2] and labels [N].
+    """AUROC and `DECISION_METRICS` for validation, updated with class probabilities [N, 2] and labels [N].
 
-    They gather what all processes were fed before they compute. Decisions take the likelier class (threshold .5). F1
-    is macro, as the published GenConViT rows are (design facts: 863 + 135 errors fit macro F1 only).
+    `compute` covers the updates of all processes. Decisions take the more probable class (threshold .5). F1 is macro,
+    as in the published GenConViT rows, whose 863 + 135 errors are consistent with macro F1 only.
     """
     classes = len(CLASS_NAMES)
     metrics = {
@@ -80,18 +80,18 @@ def detection_metrics(prefix: str = "") -> MetricCollection:
 
 
 def score(fake_probability: Tensor, labels: Tensor, threshold: float = 0.5) -> dict[str, float]:
-    """The metrics of `TITLES`.
+    """Compute the metrics of `TITLES`.
 
-    EER is where the ROC curve, its points joined by straight lines, has equal errors. The calibration error is that
-    of P(fake): over 15 equal bins of it, the mean distance (l1) between a bin's mean P(fake) and its share of fakes,
-    weighted by the bin's size.
+    The EER is the point on the linearly interpolated ROC curve where both error rates are equal. The calibration error
+    uses 15 bins of P(fake) of equal width: the mean absolute difference between a bin's mean P(fake) and its share of
+    fakes, weighted by bin size.
 
-    Without any face of one class, what needs both classes is NaN, and so is the missing class's error.
+    If a class is missing, all metrics that need both classes are NaN, and so is the error rate of the missing class.
 
     Args:
         fake_probability: P(fake) [N] in 0..1.
         labels: int [N].
-        threshold: of the decisions; NaN gives NaN for `DECISION_METRICS`.
+        threshold: decision threshold; with NaN, `DECISION_METRICS` are NaN.
     """
     probability = fake_probability.double()
     is_fake = labels == FAKE
@@ -114,11 +114,11 @@ def score(fake_probability: Tensor, labels: Tensor, threshold: float = 0.5) -> d
 
 
 def _decision_scores(decided: Tensor, labels: Tensor, both_classes: bool) -> dict[str, Tensor]:
-    """Those of `DECISION_METRICS` that are defined, for decisions [N] and labels [N]."""
+    """The defined `DECISION_METRICS` of decisions [N] and labels [N]."""
     classes = len(CLASS_NAMES)
     values = {"accuracy": (decided == labels).double().mean()}
     for name, label in (("real_error", REAL), ("fake_error", FAKE)):
-        values[name] = (decided != labels)[labels == label].double().mean()  # NaN without a face of the class
+        values[name] = (decided != labels)[labels == label].double().mean()  # NaN if the class is missing
     if both_classes:
         values["macro_f1"] = functional.multiclass_f1_score(decided, labels, classes, average="macro")
         values["balanced_accuracy"] = functional.multiclass_accuracy(decided, labels, classes, average="macro")
@@ -126,24 +126,24 @@ def _decision_scores(decided: Tensor, labels: Tensor, both_classes: bool) -> dic
 
 
 def best_threshold(fake_probability: np.ndarray, labels: np.ndarray) -> float:
-    """The threshold of the best balanced accuracy (the highest Youden index), to be chosen on validation.
+    """The threshold with the best balanced accuracy (the highest Youden index), to be chosen on the validation set.
 
-    All thresholds between two neighbouring scores decide alike. Of the best such intervals the widest is taken (the
-    lowest of equally wide ones), and of it the middle.
+    All thresholds between two neighbouring scores give the same decisions. Among the best of these intervals, the
+    widest is chosen (the lowest in case of a tie), and the threshold is its midpoint.
 
     Args:
         fake_probability: P(fake) [N] in 0..1.
         labels: int [N].
 
     Returns:
-        The threshold; .5 if none is better than guessing, NaN if a class is missing.
+        The threshold; .5 if no threshold is better than chance, NaN if a class is missing.
     """
     is_fake = np.asarray(labels) == FAKE
     if is_fake.all() or not is_fake.any():
         return math.nan
-    scores, place = np.unique(np.asarray(fake_probability, dtype=np.float64), return_inverse=True)
-    fakes, reals = (np.bincount(place, weights=chosen, minlength=len(scores)) for chosen in (is_fake, ~is_fake))
-    # Of a cut above each score but the last: reals below minus fakes below, in units of 1 / (reals * fakes), exactly.
+    scores, index = np.unique(np.asarray(fake_probability, dtype=np.float64), return_inverse=True)
+    fakes, reals = (np.bincount(index, weights=of_class, minlength=len(scores)) for of_class in (is_fake, ~is_fake))
+    # Youden index of a cut above each score but the last, times reals * fakes, which keeps it an exact integer.
     youden = (np.cumsum(reals) * fakes.sum() - np.cumsum(fakes) * reals.sum())[:-1]
     if not len(youden) or youden.max() <= 0:
         return 0.5
@@ -151,32 +151,32 @@ def best_threshold(fake_probability: np.ndarray, labels: np.ndarray) -> float:
     lower, upper = scores[best], scores[best + 1]
     widest = np.argmax(upper - lower)
     middle = (lower[widest] + upper[widest]) / 2
-    return float(min(middle, np.nextafter(upper[widest], 0)))  # between adjacent floats the middle is one of them
+    return float(min(middle, np.nextafter(upper[widest], 0)))  # the midpoint of adjacent floats is one of them
 
 
 def video_scores(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row per video: the mean P(fake) over its frames.
+    """One row per video with the mean P(fake) over its frames.
 
     Args:
         predictions: one row per frame with `video_id`, `label` (0 real, 1 fake) and `fake_probability`.
     """
-    exact = predictions.astype({"fake_probability": "float64"})  # sums of float32 whatever the frames' order
+    exact = predictions.astype({"fake_probability": "float64"})  # exact sums of float32, independent of frame order
     return exact.groupby("video_id", as_index=False).agg(
         label=("label", "first"), fake_probability=("fake_probability", "mean"), frames=("label", "size")
     )
 
 
 def at_level(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
-    """The rows that are scored at `level`, one of `LEVELS`: faces, or videos as in `video_scores`."""
+    """The rows scored at `level`, one of `LEVELS`: faces, or videos as in `video_scores`."""
     return video_scores(predictions) if level == "video" else predictions
 
 
 def score_table(predictions: pd.DataFrame, thresholds: dict[str, float] | None = None) -> dict[str, dict[str, float]]:
-    """Metrics per level, ``{"frame": {...}, "video": {...}}``, of predictions as in `video_scores`.
+    """Metrics per level, ``{"frame": {...}, "video": {...}}``, of predictions in the format of `video_scores`.
 
     Args:
         predictions: one row per frame.
-        thresholds: per level; .5 if not given.
+        thresholds: decision threshold per level; default .5.
     """
     table = {}
     for level in LEVELS:
@@ -187,7 +187,7 @@ def score_table(predictions: pd.DataFrame, thresholds: dict[str, float] | None =
 
 
 def choose_thresholds(validation: pd.DataFrame) -> dict[str, float]:
-    """`best_threshold` per level on the validation set's predictions: means over frames have one of their own."""
+    """`best_threshold` of the validation predictions at each level, as frame and video scores need different ones."""
     levels = {level: at_level(validation, level) for level in LEVELS}
     return {
         level: best_threshold(rows["fake_probability"].to_numpy(), rows["label"].to_numpy())

@@ -1,33 +1,71 @@
-"""The curriculum (MEP, paper section 3.4): which faces a detector is trained on, in which order and how long."""
+"""The curriculum (MEP, paper section 2.4): stages in order, each a set of overrides of the run's settings."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
 
-from deepfake_ms.data.dataset import FACES
+from omegaconf import OmegaConf
+
+from deepfake_ms.data.augmentation import build_augmentation, ordered
+from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.errors import UserError
+from deepfake_ms.training.losses import weighted_cross_entropy
+from deepfake_ms.training.optimization import check_optimization
 
+FACES = ("cropped", "masked")
 CARRY = ("best", "last")
+GROUPS = ("mask", "augmentation", "loss", "optimization")
+"""Config groups that a stage may override, in part or by the name of another choice."""
+STAGE_KEYS = ("faces", "share", *GROUPS, "freeze")
+STAGE_OPTIMIZATION = ("name", "optimizer", "schedule", "batch_size")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One training phase.
+    """One training stage with all its settings resolved, in plain values.
 
     Attributes:
-        name: folder of the stage, e.g. ``1_masked_eyes``.
-        faces: ``cropped`` or ``masked_eyes`` (training faces only; validation and test are never masked).
+        name: folder of the stage, e.g. ``1_masked_eyes`` or ``2_cropped``.
+        faces: ``cropped`` or ``masked`` (training faces only; validation and test faces are never masked).
         epochs: passes over the balanced training set, at least 1.
+        mask: settings of the face mask (``conf/mask``); None on cropped faces.
+        augmentation: settings of the augmentation, from `deepfake_ms.data.augmentation.ordered`.
+        loss: settings of the loss (``conf/loss``).
+        optimizer, schedule: as in ``conf/optimization``.
+        batch_size: faces per optimizer step.
+        freeze: names of modules or parameters of the model, or prefixes of them, that do not learn in this stage.
+
+    Raises:
+        UserError: a value is unknown or not allowed.
     """
 
     name: str
     faces: str
     epochs: int
+    mask: dict | None
+    augmentation: dict
+    loss: dict
+    optimizer: dict
+    schedule: dict
+    batch_size: int
+    freeze: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name without its number: ``masked_eyes``."""
+        return self.name.partition("_")[2]
 
     def __post_init__(self):
-        if self.faces not in FACES:
-            raise UserError(f"curriculum: faces={self.faces!r} is unknown; choose from {', '.join(FACES)}.")
+        object.__setattr__(self, "freeze", tuple(self.freeze))
         if self.epochs < 1:
             raise UserError(f"curriculum: stage {self.name} has {self.epochs} epochs; give it at least 1.")
+        if self.batch_size < 1:
+            raise UserError(f"curriculum: stage {self.name} has batches of {self.batch_size}; give it at least 1 face.")
+        if self.mask:
+            FaceMask.from_settings(self.mask)
+        build_augmentation(self.augmentation)
+        weighted_cross_entropy(self.loss["class_weights"])
+        check_optimization(self.optimizer, self.schedule, self.epochs)
 
 
 @dataclass(frozen=True)
@@ -36,9 +74,9 @@ class Curriculum:
 
     Attributes:
         stages: at least one.
-        carry: hand over the ``best`` checkpoint by `monitor` (as released) or the ``last`` one.
+        carry: hand on the ``best`` checkpoint by `monitor` (as released) or the ``last`` one.
         monitor: a validation metric, e.g. ``validation/accuracy``.
-        mode: whether a good `monitor` is ``max`` or ``min``.
+        mode: whether `monitor` should be ``max`` or ``min``.
     """
 
     stages: tuple[Stage, ...]
@@ -50,25 +88,93 @@ class Curriculum:
         if not self.stages:
             raise UserError("curriculum.stages is empty: name at least one stage.")
         if self.carry not in CARRY:
-            raise UserError(f"curriculum.carry={self.carry!r} is unknown; choose from {', '.join(CARRY)}.")
+            raise UserError(f"curriculum.carry={self.carry} is unknown; choose from {', '.join(CARRY)}.")
         if self.mode not in ("max", "min"):
-            raise UserError(f"curriculum.mode={self.mode!r} is unknown; choose max or min.")
+            raise UserError(f"optimization.mode={self.mode} is unknown; choose max or min.")
 
     @classmethod
-    def from_shares(cls, stages: Sequence[dict], epochs: int, carry: str, monitor: str, mode: str) -> "Curriculum":
-        """Deal out `epochs` over `stages`, each ``{"faces": ..., "share": 0..1}``, at least one epoch a stage.
+    def resolve(cls, config: Mapping) -> Self:
+        """The curriculum of a composed configuration: each stage's overrides merged into the run's settings.
 
-        Shares let rows with one stage and rows with three train equally long: the paper's 20 + 15 + 15 epochs are
-        shares .4 .3 .3 of 50.
+        Shares of the epochs let rows with one stage and rows with three train equally long: the paper's 20 + 15 + 15
+        epochs are shares .4 .3 .3 of 50. Every stage gets at least one epoch.
+
+        Args:
+            config: plain containers with `curriculum` and `GROUPS`.
 
         Raises:
-            UserError: the shares do not add up to 1.
+            UserError: a stage has an unknown key or value, or the shares do not add up to 1.
         """
+        settings, optimization = config["curriculum"], config["optimization"]
+        stages = [dict(stage) for stage in settings["stages"]]
+        for position, stage in enumerate(stages):
+            _check_keys(stage, f"curriculum.stages.{position}")
         total = sum(stage["share"] for stage in stages)
         if stages and abs(total - 1) > 1e-6:
             raise UserError(f"curriculum.stages: the shares add up to {total:g}; they must add up to 1.")
-        dealt = tuple(
-            Stage(f"{number}_{stage['faces']}", stage["faces"], max(1, round(stage["share"] * epochs)))
-            for number, stage in enumerate(stages, start=1)
+        return cls(
+            tuple(_resolve_stage(number, stage, config) for number, stage in enumerate(stages, start=1)),
+            settings["carry"],
+            optimization["monitor"],
+            optimization["mode"],
         )
-        return cls(dealt, carry, monitor, mode)
+
+    @classmethod
+    def from_record(cls, config: Mapping) -> Self:
+        """The curriculum in a run's recorded configuration."""
+        settings, optimization = config["curriculum"], config["optimization"]
+        stages = tuple(Stage(**stage) for stage in settings["stages"])
+        return cls(stages, settings["carry"], optimization["monitor"], optimization["mode"])
+
+    def as_records(self) -> list[dict]:
+        """The resolved stages in plain containers, for `from_record`."""
+        return [{**asdict(stage), "freeze": list(stage.freeze)} for stage in self.stages]
+
+
+def _check_keys(stage: Mapping, key: str) -> None:
+    if unknown := [name for name in stage if name not in STAGE_KEYS]:
+        raise UserError(f"{key}.{unknown[0]} is unknown: a stage has {', '.join(STAGE_KEYS)}.")
+    if missing := [name for name in ("faces", "share") if name not in stage]:
+        raise UserError(f"{key}.{missing[0]} is missing.")
+    if stage["faces"] not in FACES:
+        hint = " (masked_eyes is now faces: masked, with mask=eyes)" if stage["faces"] == "masked_eyes" else ""
+        raise UserError(f"{key}.faces={stage['faces']} is unknown: choose from {', '.join(FACES)}{hint}.")
+    if stage["faces"] == "cropped" and "mask" in stage:
+        raise UserError(f"{key} has a mask but cropped faces: set {key}.faces=masked.")
+    for name in GROUPS:
+        if not isinstance(stage.get(name, {}), Mapping):
+            raise UserError(f"{key}.{name}={stage[name]}: give the name of a file in conf/{name}, or single values.")
+    for name in stage.get("optimization", {}):
+        if name not in STAGE_OPTIMIZATION:
+            remedy = "its epochs follow from its share" if name == "epochs" else "all stages have the run's"
+            raise UserError(
+                f"{key}.optimization.{name} cannot differ from stage to stage ({remedy}): a stage overrides "
+                f"{', '.join(STAGE_OPTIMIZATION[1:])}."
+            )
+
+
+def _resolve_stage(number: int, stage: Mapping, config: Mapping) -> Stage:
+    groups = {name: _merged(config[name], stage.get(name, {})) for name in GROUPS}
+    optimization = groups["optimization"]
+    masked = stage["faces"] == "masked"
+    return Stage(
+        name=f"{number}_masked_{groups['mask']['name']}" if masked else f"{number}_cropped",
+        faces=stage["faces"],
+        epochs=max(1, round(stage["share"] * config["optimization"]["epochs"])),
+        mask=groups["mask"] if masked else None,
+        augmentation=ordered(groups["augmentation"]),
+        loss=groups["loss"],
+        optimizer=optimization["optimizer"],
+        schedule=optimization["schedule"],
+        batch_size=optimization["batch_size"],
+        freeze=_names(stage.get("freeze", ())),
+    )
+
+
+def _merged(settings: Mapping, overrides: Mapping) -> dict:
+    """Another choice of a group, which has a name, replaces the run's; single values are merged into the run's."""
+    return dict(overrides) if "name" in overrides else OmegaConf.to_container(OmegaConf.merge(settings, overrides))
+
+
+def _names(freeze: str | Sequence[str]) -> tuple[str, ...]:
+    return (freeze,) if isinstance(freeze, str) else tuple(freeze)

@@ -1,9 +1,13 @@
 """The LightningModule around any detector: loss, optimizer, validation metrics and test predictions."""
 
+import difflib
+from collections.abc import Sequence
+from typing import Self
+
 import lightning as L
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import CatMetric
 
 from deepfake_ms.errors import UserError
@@ -11,78 +15,66 @@ from deepfake_ms.labels import FAKE
 from deepfake_ms.models import build_model
 from deepfake_ms.scoring.metrics import detection_metrics
 from deepfake_ms.training.losses import weighted_cross_entropy
-
-OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+from deepfake_ms.training.optimization import advance, build_optimizer, build_schedule
 
 
 class Detector(L.LightningModule):
-    """Trains and scores one model; made of plain values, so a checkpoint reloads without a configuration.
+    """Trains and scores one model in one stage; made of plain values, so a checkpoint reloads without a configuration.
 
-    Batches are dicts: `image` float [B, 3, S, S] normalised, `label` int [B] (0 real, 1 fake), `index` int [B],
-    the face's row in the manifest.
+    Batches are dicts as `deepfake_ms.data.dataset.FaceDataset.batch` makes them: `image` uint8 [B, 3, S, S], `label`
+    int [B] (0 real, 1 fake), `index` int [B], the face's row in the manifest. Images are normalised on the device.
 
     Args:
         model: `name` and arguments for `deepfake_ms.models.build_model`.
         class_weights: loss weight by class name.
-        optimizer: `name` (SGD, Adam, AdamW) and its arguments.
-        schedule: `{"name": "StepLR", "step_size": epochs, "gamma": factor}` counted in epochs, or
-            `{"name": "OneCycleLR", ...}` over the steps of the stage. Both start afresh with each stage.
+        optimizer, schedule: see `deepfake_ms.training.optimization`.
+        freeze: names of modules or parameters of the model, or prefixes of them, that do not learn. Frozen modules stay
+            in evaluation mode: no dropout, and BatchNorm neither uses nor updates the batch's statistics.
 
-    Attributes:
-        micro_batches: in how many parts `training_step` takes a batch.
+    Raises:
+        UserError: a value is unknown, or a name in `freeze` matches nothing, or nothing is left to learn.
     """
 
-    micro_batches = 1
-
-    def __init__(self, model: dict, class_weights: dict, optimizer: dict, schedule: dict):
+    def __init__(self, model: dict, class_weights: dict, optimizer: dict, schedule: dict, freeze: Sequence[str] = ()):
         super().__init__()
         self.save_hyperparameters(logger=False)  # the run's own record is what is logged
         self.model = build_model(**model)
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(self.model, name), dtype=torch.float32)[:, None, None]
+            self.register_buffer(name, values, persistent=False)
+        parameters, self.frozen = find_parts(self.model, freeze)
+        for parameter in parameters:
+            parameter.requires_grad_(False)
         self.loss = weighted_cross_entropy(class_weights)
         self.validation_metrics = detection_metrics("validation/")
-        # By default they would drop what is not a number, and the two would no longer be of one length.
+        # CatMetric drops NaNs by default, which would leave the two lists with different lengths.
         self.test_index, self.test_probability = (CatMetric(nan_strategy="disable") for _ in range(2))
         self.predictions: pd.DataFrame | None = None
+        self.train()
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalised images [B, 3, S, S] to logits [B, 2] (real, fake)."""
         return self.model(image)
 
+    def train(self, mode: bool = True) -> Self:
+        """As in torch, but frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """The batch with its images as the model takes them: ``(images / 255 - mean) / std``, float32."""
+        images = batch["image"].float().div_(255).sub_(self.mean).div_(self.std)
+        return {**batch, "image": images}
+
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
-        """The loss of `batch`, for Lightning's backward pass and optimizer step.
-
-        With `micro_batches` the batch is taken in parts of (nearly) equal size. The backward pass of all but the last
-        is done here, and gradients add up, each part weighted by its size. All of it is one step to Lightning:
-        counters, schedules and checkpoints know nothing of the parts, nor can a checkpoint come between two of them.
-
-        The gradient is that of the whole batch, but for two things: BatchNorm takes the statistics of one part at a
-        time, and means over something else than faces (over a class-weighted batch's weights, over matched anchors)
-        are taken within each part. Noise and dropout are drawn part by part.
-        """
-        parts = split_batch(batch, self.micro_batches)
-        if self.micro_batches > 1:
-            self.optimizers().zero_grad()
-        shown: dict[str, Tensor] = {}
-        for number, part in enumerate(parts, start=1):
-            terms = self.model.loss_terms(part, self.loss)
-            loss = torch.stack(list(terms.values())).sum()
-            values = {"loss": loss} if len(terms) == 1 else {"loss": loss, **terms}
-            share = len(part["label"]) / len(batch["label"])
-            for name, value in values.items():
-                shown[name] = shown.get(name, 0) + value.detach() * share
-            if len(parts) > 1:
-                loss = loss * share
-            if number < len(parts):
-                with torch.autocast(self.device.type, enabled=False):  # as Lightning's own, outside the forward pass
-                    self.trainer.strategy.backward(loss, None)
-        by_name = {f"train/{name}": value for name, value in shown.items()}
+        terms = self.model.loss_terms(batch, self.loss)
+        loss = torch.stack(list(terms.values())).sum()
+        shown = {"loss": loss} if len(terms) == 1 else {"loss": loss, **terms}
+        by_name = {f"train/{name}": value.detach() for name, value in shown.items()}
         self.log_dict(by_name, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch["label"]))
         return loss
-
-    def optimizer_zero_grad(self, epoch: int, batch_index: int, optimizer: torch.optim.Optimizer) -> None:
-        """Lightning calls this between `training_step` and the backward pass."""
-        if self.micro_batches == 1:
-            optimizer.zero_grad()
 
     def on_train_epoch_end(self) -> None:
         loss = self.trainer.callback_metrics["train/loss"]
@@ -121,32 +113,37 @@ class Detector(L.LightningModule):
         self.test_probability.reset()
 
     def configure_optimizers(self) -> dict:
-        arguments = dict(self.hparams.optimizer)
-        name = arguments.pop("name")
-        if name not in OPTIMIZERS:
-            raise UserError(f"optimization.optimizer.name={name} is unknown; choose from {', '.join(OPTIMIZERS)}.")
-        optimizer = OPTIMIZERS[name]([p for p in self.parameters() if p.requires_grad], **arguments)
-        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer)}
+        optimizer = build_optimizer((p for p in self.parameters() if p.requires_grad), self.hparams.optimizer)
+        # Counted here: trainer.estimated_stepping_batches sets the data up too early for a resume inside an epoch.
+        batches = len(self.trainer.datamodule.train_dataloader())
+        steps = self.trainer.max_epochs * -(-batches // self.trainer.accumulate_grad_batches)
+        schedule = build_schedule(optimizer, self.hparams.schedule, self.trainer.max_epochs, steps)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def _schedule(self, optimizer: torch.optim.Optimizer) -> dict:
-        arguments = dict(self.hparams.schedule)
-        name = arguments.pop("name")
-        if name == "StepLR":
-            return {"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, **arguments), "interval": "epoch"}
-        if name == "OneCycleLR":
-            # Counted here: trainer.estimated_stepping_batches sets the data up too early for a resume inside an epoch.
-            steps = max(3, self.trainer.max_epochs * len(self.trainer.datamodule.train_dataloader()))
-            arguments["pct_start"] = min(1.0, max(arguments["pct_start"], 2 / steps))  # torch needs a step to each side
-            peak = optimizer.param_groups[0]["lr"]
-            one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=steps, **arguments)
-            return {"scheduler": one_cycle, "interval": "step"}
-        raise UserError(f"optimization.schedule.name={name} is unknown; choose StepLR or OneCycleLR.")
+    def lr_scheduler_step(self, scheduler: object, metric: object) -> None:
+        advance(scheduler, metric, self.current_epoch + 1)
 
 
-def split_batch(batch: dict[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
-    """`batch` along its first dimension, in `parts` parts, or in single faces if there are fewer."""
-    parts = min(parts, len(batch["label"]))
-    if parts == 1:
-        return [batch]
-    pieces = {name: values.tensor_split(parts) for name, values in batch.items()}
-    return [{name: of_name[number] for name, of_name in pieces.items()} for number in range(parts)]
+def find_parts(model: nn.Module, names: Sequence[str]) -> tuple[list[nn.Parameter], list[nn.Module]]:
+    """The parameters and modules whose names are, or begin with, one of `names`.
+
+    ``backbone.stem`` means the module and all it contains; ``backbone.stages_1`` does not mean ``backbone.stages_10``.
+
+    Raises:
+        UserError: a name matches no parameter, or they match all that learn.
+    """
+    parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
+
+    def is_meant(each: str) -> bool:
+        return any(each == name or each.startswith(f"{name}.") for name in names)
+
+    for name in names:
+        if not any(each == name or each.startswith(f"{name}.") for each in parameters):
+            nearest = difflib.get_close_matches(name, [*filter(None, modules), *parameters], n=3, cutoff=0)
+            raise UserError(f"freeze: the model has no part called {name}; the nearest are {', '.join(nearest)}.")
+    if names and not any(each.requires_grad and not is_meant(name) for name, each in parameters.items()):
+        raise UserError(f"freeze={list(names)} leaves nothing to train: freeze fewer parts of the model.")
+    return (
+        [parameter for name, parameter in parameters.items() if is_meant(name)],
+        [module for name, module in modules.items() if is_meant(name)],
+    )

@@ -1,6 +1,5 @@
-"""The log of a curriculum: a CSV file, whose steps go on counting over the stages."""
+"""The log of a curriculum: a CSV file with one step counter across all stages."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import lightning as L
@@ -8,24 +7,24 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
 from deepfake_ms.files import write_atomically
+from deepfake_ms.training.curriculum import Stage
 
 METRICS_NAME = "metrics.csv"
 
 
 class MetricsTable(Callback):
-    """One row per epoch in the run's `metrics.csv`; a resumed stage writes its epochs again, never twice.
+    """One row per epoch in the run's `metrics.csv`; a resumed stage replaces its rows instead of repeating them.
 
     The `train/loss` of the epoch in which a run was resumed is the mean over the batches since then.
 
     Args:
-        run: the run's folder.
-        stage: name of the current stage.
-        faces: what the stage trains on.
-        first_step: optimizer steps of the stages before.
+        folder: of the run.
+        stage: the current one.
+        first_step: optimizer steps of the earlier stages.
     """
 
-    def __init__(self, run: Path, stage: str, faces: str, first_step: int):
-        self.path, self.stage, self.faces, self.first_step = run / METRICS_NAME, stage, faces, first_step
+    def __init__(self, folder: Path, stage: Stage, first_step: int):
+        self.path, self.stage, self.faces, self.first_step = folder / METRICS_NAME, stage.name, stage.title, first_step
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         values = trainer.callback_metrics  # on all ranks: reading them gathers them
@@ -45,14 +44,3 @@ class MetricsTable(Callback):
             repeated = (earlier["stage"] == self.stage) & (earlier["epoch"] >= row["epoch"])
             rows = pd.concat([earlier[~repeated], rows], ignore_index=True)
         write_atomically(self.path, rows.to_csv(index=False))
-
-
-class AfterEpoch(Callback):
-    """Calls `report` on rank 0 when an epoch is in `metrics.csv`; goes after `MetricsTable`."""
-
-    def __init__(self, report: Callable[[], None]):
-        self.report = report
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero:
-            self.report()

@@ -1,17 +1,23 @@
-"""What a person sees while a curriculum trains: stage k of n, epoch, losses, time left."""
+"""Progress of a curriculum on the console: stage, epoch, losses, time left."""
 
 import time
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deepfake_ms.training.curriculum import Curriculum
 
 
+def rank_zero_console() -> Console:
+    """A console that prints on rank 0 only."""
+    return Console(quiet=rank_zero_only.rank != 0, soft_wrap=True)
+
+
 class CurriculumProgress(Callback):
-    """A live bar over the epoch's batches on a terminal, and one lasting line per epoch everywhere.
+    """A progress bar over the batches on a terminal, and one line per epoch that stays.
 
     Args:
         curriculum: all stages.
@@ -21,7 +27,7 @@ class CurriculumProgress(Callback):
 
     def __init__(self, curriculum: Curriculum, index: int, console: Console):
         self.curriculum, self.index, self.console = curriculum, index, console
-        self.title = f"stage {index + 1}/{len(curriculum.stages)} {curriculum.stages[index].faces}"
+        self.title = f"stage {index + 1}/{len(curriculum.stages)} {curriculum.stages[index].title}"
         self.bar: Progress | None = None
 
     def __getstate__(self) -> dict:

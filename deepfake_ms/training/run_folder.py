@@ -1,29 +1,28 @@
-"""A run's folder: one configuration, its stages, its checkpoints and its results. No timestamps: a rerun continues.
+"""A run's folder: one configuration, its stages, checkpoints and results. No timestamps: a rerun continues.
 
-run.json               what was asked for, and its hash
-split.parquet          which face is on which subset, and which are trained on
-split_audit.json       what the subsets hold and share, and what is left out
-metrics.csv            learning curves over all stages
-chain.json             which stages are finished and what each hands over
-1_masked_eyes/         best.ckpt, last.ckpt
-evaluation/            predictions of validation and test set, and scores
-test_openings.jsonl    every time the test set was predicted
+run.json                configuration, its hash, data fingerprint, code and library versions
+split.parquet           subset of every face, and which faces are trained on
+split_audit.json        what the subsets contain and share, and what is excluded
+metrics.csv             learning curves over all stages
+chain.json              finished stages and the checkpoint that each hands on
+1_masked_eyes/          best.ckpt, last.ckpt
+evaluation/             per test set and checkpoint: predictions and scores
+test_evaluations.jsonl  every prediction on a test set
 """
 
 import hashlib
-import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import write_atomically, write_json
+from deepfake_ms.files import write_json
 
 RECORD_NAME = "run.json"
 SPLIT_NAME = "split.parquet"
 AUDIT_NAME = "split_audit.json"
+FORMAT = 2
+"""Version of the record. 1 had no `format`, the run's own subsets as ``sides``, and no settings per stage."""
 
 
 def config_hash(config: dict) -> str:
@@ -36,11 +35,11 @@ def claim_run_folder(folder: Path, config: dict, about: dict) -> dict:
 
     Args:
         folder: of the run.
-        config: what decides about the numbers, in plain containers.
+        config: everything that determines the results, in plain containers.
         about: further facts for the record (versions, code), not compared.
 
     Returns:
-        The record: ``{"config": ..., "config_sha256": ..., **about}``; on a rerun the one on disk.
+        The record: ``{"format": 2, "config": ..., "config_sha256": ..., **about}``; on a rerun the one on disk.
 
     Raises:
         UserError: the folder records another configuration; the message names the keys that differ.
@@ -48,89 +47,57 @@ def claim_run_folder(folder: Path, config: dict, about: dict) -> dict:
     refuse_other_run(folder, config)
     path = folder / RECORD_NAME
     if path.is_file():
-        return read_run(folder)
-    record = {"config": config, "config_sha256": config_hash(config), **about}
+        return read_record(folder)
+    record = {"format": FORMAT, "config": config, "config_sha256": config_hash(config), **about}
     write_json(path, record)
-    return record
+    return read_record(folder)
 
 
 def refuse_other_run(folder: Path, config: dict) -> None:
-    """Check, before anything is written into `folder`, that no run with another configuration is in it.
+    """Check, before anything is written into `folder`, that it holds no run with another configuration.
 
     Raises:
         UserError: there is one; the message names the keys that differ.
     """
     if not (folder / RECORD_NAME).is_file():
         return
-    record = read_run(folder)
+    record = read_record(folder)
     if record["config_sha256"] != config_hash(config):
-        changed = ", ".join(_differences(record["config"], config))
+        changed = ", ".join(differences(record["config"], config))
         raise UserError(
-            f"{folder} holds a run with another configuration ({changed}): "
-            "give this one a name of its own with name=..., or delete that folder."
+            f"{folder} contains a run with another configuration ({changed}): "
+            "give this run its own name with name=..., or delete that folder."
         )
 
 
-def write_split(folder: Path, sample_ids: pd.Series, subsets: pd.Series, balanced: np.ndarray) -> None:
-    """Record for every face (by sample id, in the manifest's order) its subset and whether it is trained on.
-
-    Does nothing on a rerun: `read_split` has found what is recorded.
-
-    Args:
-        folder: of the run.
-        sample_ids, subsets: of every row of the manifest.
-        balanced: positions of the training faces that `balance` chose.
-    """
-    if (folder / SPLIT_NAME).is_file():
-        return
-    chosen = np.zeros(len(subsets), dtype=bool)
-    chosen[balanced] = True
-    buffer = io.BytesIO()
-    table = pd.DataFrame({"sample_id": sample_ids.to_numpy(), "subset": subsets.to_numpy(), "balanced": chosen})
-    table.to_parquet(buffer, index=False)
-    write_atomically(folder / SPLIT_NAME, buffer.getvalue())
-
-
-def read_split(folder: Path, sample_ids: pd.Series) -> pd.DataFrame | None:
-    """What `write_split` recorded, aligned with the manifest's rows; None before the run's first start.
-
-    Raises:
-        UserError: it was recorded for other faces than `sample_ids`.
-    """
-    path = folder / SPLIT_NAME
-    if not path.is_file():
-        return None
-    split = pd.read_parquet(path)
-    if split["sample_id"].tolist() != sample_ids.tolist():
-        raise UserError(
-            f"{path} is about other faces than those prepared now: give this run a name of its own with name=..., "
-            "or delete its folder."
-        )
-    return split
-
-
-def read_run(folder: Path) -> dict:
+def read_record(folder: Path) -> dict:
     """The record of the run in `folder`.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, it is damaged, or an earlier version wrote it.
     """
     path = folder / RECORD_NAME
     if not path.is_file():
-        raise UserError(f"{path} is missing: give the folder of a run, as `python -m deepfake_ms.train` prints it.")
+        raise UserError(f"{path} is missing: give the folder of a run, as `deepfake-ms train` prints it.")
     try:
-        return json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON ({error}): delete the run's folder and train again.") from error
+    if record.get("format") != FORMAT:
+        raise UserError(
+            f"{path} was written by an earlier version ({record.get('code', 'unknown')}), and this one can neither "
+            "continue nor score its run: use that version, or train again under another name with name=..."
+        )
+    return record
 
 
-def _differences(recorded: dict, asked: dict, prefix: str = "") -> list[str]:
-    """``key: recorded -> asked`` for every leaf that differs."""
-    found = []
-    for key in sorted(recorded.keys() | asked.keys()):
-        old, new = recorded.get(key), asked.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"{prefix}{key}: {old} -> {new}")
-    return found
+def differences(recorded: object, asked: object, key: str = "") -> Iterator[str]:
+    """``key: recorded -> asked`` for every value that differs; keys as on the command line."""
+    if isinstance(recorded, dict) and isinstance(asked, dict):
+        for name in sorted(recorded.keys() | asked.keys()):
+            yield from differences(recorded.get(name), asked.get(name), f"{key}.{name}" if key else name)
+    elif isinstance(recorded, list) and isinstance(asked, list) and len(recorded) == len(asked):
+        for number, pair in enumerate(zip(recorded, asked, strict=True)):
+            yield from differences(*pair, f"{key}.{number}")
+    elif recorded != asked:
+        yield f"{key}: {recorded} -> {asked}"

@@ -1,47 +1,106 @@
-"""The split of a run: dealt once, written down, shown, and only then checked."""
+"""The split of a run: assigned once, recorded, printed, then validated."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from deepfake_ms.data.audit import PAIRS, audit_split, check_split, notes
-from deepfake_ms.data.splits import DISJOINT, SUBSETS, UNUSED, SplitPolicy, split_manifest
-from deepfake_ms.files import write_json
+from deepfake_ms.data.prepared_faces import PreparedFaces
+from deepfake_ms.data.splits import DISJOINT, SUBSETS, UNUSED, SplitPolicy, balance, split_manifest
+from deepfake_ms.errors import UserError
+from deepfake_ms.files import write_atomically, write_json
 from deepfake_ms.labels import CLASS_NAMES
-from deepfake_ms.training.run_folder import AUDIT_NAME, read_split
+from deepfake_ms.training.run_folder import AUDIT_NAME, SPLIT_NAME
 
 
-def settle_split(
-    run: Path, manifest: pd.DataFrame, policy: SplitPolicy, about_faces: dict, console: Console
-) -> pd.Series:
-    """The subset of every face: as an earlier start of this run recorded it, else dealt now.
+def assign_split(folder: Path, faces: PreparedFaces, settings: dict, seed: int, console: Console) -> pd.DataFrame:
+    """The subset of every face, and which training faces are used: as recorded in `folder`, else assigned now.
 
-    What the subsets hold, share and leave out is written into the run's folder and printed, and only then checked.
+    The audit of the split is written into the folder and printed; only then is the split checked.
+
+    Args:
+        folder: of the run.
+        faces: of the corpus.
+        settings: of ``conf/split``.
+        seed: of the run; keys the choice of the balanced training faces.
+        console: where to print.
+
+    Returns:
+        One row per face of the manifest, in its order: `sample_id`, `subset` (train, validation, test or unused) and
+        `balanced`, whether it belongs to the balanced training set.
 
     Raises:
         UserError: the split cannot be trained on or leaks what the policy forbids; see `check_split`.
     """
-    recorded = read_split(run, manifest["sample_id"])
-    subsets = split_manifest(manifest, policy) if recorded is None else recorded["subset"]
-    path = run / AUDIT_NAME
-    if recorded is not None and path.is_file():
-        audit = json.loads(path.read_text())
+    policy = split_policy(settings)
+    split, audit_path = read_split(folder, faces), folder / AUDIT_NAME
+    subsets = split_manifest(faces.manifest, policy) if split is None else split["subset"]
+    if split is not None and audit_path.is_file():
+        audit = json.loads(audit_path.read_text())
     else:
-        audit = audit_split(manifest, subsets, policy)
-        write_json(path, audit)
-    print_split(audit, about_faces, console)
+        audit = audit_split(faces.manifest, subsets, policy)
+        write_json(audit_path, audit)
+    print_split(audit, faces.about, console)
     check_split(audit)
-    return subsets
+    if split is None:
+        chosen = balance(faces.manifest, np.flatnonzero(subsets == "train"), settings["per_class"], seed)
+        balanced = np.isin(np.arange(len(subsets)), chosen)
+        split = pd.DataFrame({"sample_id": faces.manifest["sample_id"], "subset": subsets, "balanced": balanced})
+    count = int(split["balanced"].sum()) // 2
+    console.print(f"Balanced training set: {count:,} real and {count:,} fake faces.", highlight=False)
+    return split
+
+
+def split_policy(settings: dict) -> SplitPolicy:
+    """The policy that ``conf/split`` settings describe.
+
+    Raises:
+        UserError: a value is unknown or not allowed.
+    """
+    return SplitPolicy(
+        policy=settings["policy"],
+        fractions=tuple(settings["fractions"]),
+        seed=settings["seed"],
+        require_disjoint=tuple(settings["require_disjoint"]),
+    )
+
+
+def write_split(folder: Path, split: pd.DataFrame) -> None:
+    """Record the split of a run, unless it is recorded already."""
+    if not (folder / SPLIT_NAME).is_file():
+        buffer = io.BytesIO()
+        split.to_parquet(buffer, index=False)
+        write_atomically(folder / SPLIT_NAME, buffer.getvalue())
+
+
+def read_split(folder: Path, faces: PreparedFaces) -> pd.DataFrame | None:
+    """What `write_split` recorded; None before the run's first start.
+
+    Raises:
+        UserError: it was recorded for other faces.
+    """
+    path = folder / SPLIT_NAME
+    if not path.is_file():
+        return None
+    split = pd.read_parquet(path)
+    if split["sample_id"].tolist() != faces.manifest["sample_id"].tolist():
+        raise UserError(
+            f"{path} was recorded for other faces than those in {faces.folder}: give this run its own name with "
+            "name=..., or delete its folder."
+        )
+    return split
 
 
 def print_split(audit: dict, about_faces: dict, console: Console) -> None:
-    """Print what stands on each subset, what two subsets share and what is left out."""
+    """Print what each subset contains, what two subsets share and what is excluded."""
     kind = " · SYNTHETIC DATA" if about_faces["synthetic"] else ""
     title = f"Split by {audit['split']['policy']} · {about_faces['data_name']} {about_faces['fingerprint']}{kind}"
-    table = Table("faces on", title=title, title_justify="left")
+    table = Table("subset", title=title, title_justify="left")
     for heading in (*CLASS_NAMES, "videos", "identities", "near-duplicates"):
         table.add_column(heading, justify="right")
     for subset in (*SUBSETS, UNUSED):
@@ -50,7 +109,7 @@ def print_split(audit: dict, about_faces: dict, console: Console) -> None:
     table.add_section()
     for pair in PAIRS:
         counts = audit["shared"][pair]
-        table.add_row(pair.replace("and", "&"), "", "", *(f"{counts[name]:,}" for name in DISJOINT))
+        table.add_row(f"shared: {pair.replace('and', '&')}", "", "", *(f"{counts[name]:,}" for name in DISJOINT))
     console.print(table)
     for note in notes(audit):
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, markup=False)

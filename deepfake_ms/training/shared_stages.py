@@ -1,9 +1,9 @@
 """Stages that several runs have in common are trained once.
 
-A stage is named by a hash of all that decides about its weights: model, optimization, augmentation, loss, eye mask (if
-it masks), split, seed, precision, data fingerprint, the package's code, and the name of the stage before. When a run is
-finished, ``RUNS_ROOT/.stages/NAME.json`` says where each of its stages lies; a run that comes to a stage of the same
-name takes it over.
+A stage is identified by a hash of everything that determines its weights: the model, the stage's settings, split, seed,
+precision, data fingerprint, the package's code, and the previous stage. When a run is finished,
+``RUNS_ROOT/.stages/HASH.json`` says where each of its stages is; another run that needs a stage with the same hash
+takes it over.
 """
 
 import json
@@ -13,86 +13,89 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from rich.console import Console
 
 from deepfake_ms.files import sha256_of, write_atomically, write_json
-from deepfake_ms.training.curriculum import Curriculum
+from deepfake_ms.provenance import code_digest
 from deepfake_ms.training.metrics_table import METRICS_NAME
+from deepfake_ms.training.run import Run
 from deepfake_ms.training.run_folder import config_hash
 from deepfake_ms.training.stage_chain import CHAIN_NAME, LAST, Handoff, read_chain
+from deepfake_ms.training.trainer import starts_other_processes
 
 FOLDER = ".stages"
 
 
-def name_stages(config: dict, curriculum: Curriculum, code: str) -> list[str]:
-    """The names of a run's stages, 64 hexadecimal digits each.
+def hash_stages(config: dict, code: str) -> list[str]:
+    """The hashes of a run's stages, 64 hexadecimal digits each.
 
     Args:
-        config: what decides about the run's numbers, in plain containers (`deepfake_ms.assembly.deciding_config`).
-        curriculum: its stages.
+        config: the run's configuration (`deepfake_ms.assembly.run_config`).
         code: digest of the package's code.
     """
-    names: list[str] = []
-    for stage in curriculum.stages:
-        masks = {"eye_mask": config["eye_mask"]} if stage.faces == "masked_eyes" else {}
-        deciding = {
-            **{key: config[key] for key in ("split", "seed", "precision")},
-            **{key: _without_name(config[key]) for key in ("model", "loss")},
-            "augmentation": config["augmentation"],
-            "optimization": {**_without_name(config["optimization"]), "epochs": stage.epochs},
+    hashes: list[str] = []
+    for stage in config["curriculum"]["stages"]:
+        # The name of a choice changes nothing: `weighted` with weight 1 is `cross_entropy`.
+        settings = {key: _without_name(value) for key, value in stage.items()}
+        decisive = {
+            **{key: config[key] for key in ("split", "seed", "trainer")},
+            "model": _without_name(config["model"]),
+            "monitor": [config["optimization"][key] for key in ("monitor", "mode")],
             "data": config["data"]["fingerprint"],
-            "carry": curriculum.carry,
-            "stage": asdict(stage),
-            "before": names[-1] if names else None,
+            "carry": config["curriculum"]["carry"],
+            "stage": settings,
+            "previous": hashes[-1] if hashes else None,
             "code": code,
             "starting_weights": config.get("starting_weights"),
-            **masks,
         }
-        names.append(config_hash(deciding))
-    return names
+        hashes.append(config_hash(decisive))
+    return hashes
 
 
-def publish_stages(run: Path, runs_root: Path, names: list[str]) -> None:
-    """Note where the finished stages of `run` lie, for runs that have stages of the same name."""
-    for name, handoff in zip(names, read_chain(run), strict=False):
+def publish_stages(run: Run, runs_root: Path) -> None:
+    """Note where the finished stages of `run` are, for runs with equal stages; only rank 0 writes."""
+    if rank_zero_only.rank != 0 or not _is_by_this_code(run):
+        return
+    for name, handoff in zip(hash_stages(run.config, code_digest()), read_chain(run.folder), strict=False):
         note = runs_root / FOLDER / f"{name}.json"
         if not note.is_file():
-            write_json(note, {"run": os.path.relpath(run, runs_root), "handoff": asdict(handoff)})
+            write_json(note, {"run": os.path.relpath(run.folder, runs_root), "handoff": asdict(handoff)})
 
 
-def adopt_stages(run: Path, runs_root: Path, names: list[str]) -> dict[str, str]:
-    """Take over the stages that `run` lacks and another run has, from the first unfinished one on.
+def adopt_stages(run: Run, runs_root: Path, console: Console) -> dict[str, str]:
+    """Take over the stages that `run` lacks and another run has, from its first unfinished stage on.
 
     Checkpoints are linked (copied where links are impossible), so that either run can be deleted. Only finished stages
-    whose checkpoint is unchanged are taken over; one that `run` has begun itself is left to it.
+    whose checkpoint is unchanged are taken over, and none that `run` has already begun. Nothing is done where other
+    processes may be reading the folder already.
 
     Returns:
-        Stage → the run it was taken from, for those taken over now.
+        Stage -> the run it was taken from, for those taken over now.
     """
-    adopted = {}
-    for name in names[len(read_chain(run)) :]:
+    adopted: dict[str, str] = {}
+    if not (starts_other_processes() and _is_by_this_code(run)):
+        return adopted
+    for name in hash_stages(run.config, code_digest())[len(read_chain(run.folder)) :]:
         found = find_stage(runs_root, name)
         if found is None:
             break
         other, handoff = found
-        begun = run / handoff.stage / f"{LAST}.ckpt"
+        begun = run.folder / handoff.stage / f"{LAST}.ckpt"
         if begun.is_file() and sha256_of(begun) != sha256_of(other / handoff.stage / begun.name):
             break
         for checkpoint in sorted((other / handoff.stage).glob("*.ckpt")):
-            _link(checkpoint, run / handoff.stage / checkpoint.name)
-        _take_over_metrics(run, other, handoff.stage)
-        chain = [*read_chain(run), handoff]
-        write_json(run / CHAIN_NAME, {"stages": [asdict(entry) for entry in chain]})
+            _link(checkpoint, run.folder / handoff.stage / checkpoint.name)
+        _take_over_metrics(run.folder, other, handoff.stage)
+        chain = [*read_chain(run.folder), handoff]
+        write_json(run.folder / CHAIN_NAME, {"stages": [asdict(entry) for entry in chain]})
         adopted[handoff.stage] = str(other)
+        console.print(f"Stage {handoff.stage} is taken over from {other}, which trained the same.", highlight=False)
     return adopted
 
 
-def _without_name(settings: dict) -> dict:
-    """A group's name decides about nothing: `weighted` with weight 1 is `cross_entropy`."""
-    return {key: value for key, value in settings.items() if key != "name"}
-
-
 def find_stage(runs_root: Path, name: str) -> tuple[Path, Handoff] | None:
-    """The run that has finished the stage of this name, unchanged since, and its handoff; None if there is none."""
+    """The run that has finished the stage with this hash, unchanged since, and its handoff; None if there is none."""
     note = runs_root / FOLDER / f"{name}.json"
     if not note.is_file():
         return None
@@ -101,6 +104,15 @@ def find_stage(runs_root: Path, name: str) -> tuple[Path, Handoff] | None:
     path = other / handoff.checkpoint
     whole = path.is_file() and path.with_name(f"{LAST}.ckpt").is_file() and (other / METRICS_NAME).is_file()
     return (other, handoff) if whole and sha256_of(path) == handoff.sha256 else None
+
+
+def _is_by_this_code(run: Run) -> bool:
+    """Otherwise earlier stages of the run may have been trained by other code."""
+    return run.record["code_sha256"] == code_digest()
+
+
+def _without_name(settings: object) -> object:
+    return {key: value for key, value in settings.items() if key != "name"} if isinstance(settings, dict) else settings
 
 
 def _link(source: Path, target: Path) -> None:
@@ -112,10 +124,10 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _take_over_metrics(run: Path, other: Path, stage: str) -> None:
+def _take_over_metrics(folder: Path, other: Path, stage: str) -> None:
     theirs = pd.read_csv(other / METRICS_NAME)
     rows = theirs[theirs["stage"] == stage]
-    path = run / METRICS_NAME
+    path = folder / METRICS_NAME
     if path.is_file():
         ours = pd.read_csv(path)
         rows = pd.concat([ours[ours["stage"] != stage], rows], ignore_index=True)

@@ -1,7 +1,7 @@
-"""StageChain: carries weights from each curriculum stage to the next, on one process or many, and survives kills.
+"""StageChain: carries weights from each curriculum stage to the next, in one process or many, and survives kills.
 
-`chain.json` in the run's folder alone says which stages are finished and what each hands over; a stage whose entry is
-missing is trained, from its own `last.ckpt` if there is one, else from the weights that the stage before handed over.
+`chain.json` in the run's folder is the only record of which stages are finished and which checkpoint each hands on. A
+stage without an entry is trained, from its own `last.ckpt` if there is one, else from the previous stage's weights.
 """
 
 import json
@@ -12,10 +12,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of, write_json
+from deepfake_ms.training.callbacks import ResumePoint
 from deepfake_ms.training.curriculum import Curriculum, Stage
 
 CHAIN_NAME = "chain.json"
@@ -25,11 +25,11 @@ STAMP = "deepfake_ms_stage"
 
 @dataclass(frozen=True)
 class Handoff:
-    """What a finished stage hands over.
+    """The result of a finished stage.
 
     Attributes:
         stage: its name.
-        checkpoint: path relative to the run's folder.
+        checkpoint: path of the checkpoint that it hands on, relative to the run's folder.
         sha256: of that file.
         score: best value of the curriculum's monitor in this stage.
         steps: optimizer steps taken in this stage.
@@ -64,41 +64,18 @@ def load_weights(path: Path, sha256: str | None = None) -> dict[str, torch.Tenso
         UserError: the file is gone, or its sha256 is not the given one.
     """
     if not path.is_file():
-        raise UserError(f"{path} is gone: delete the run's folder and train again.")
+        raise UserError(f"{path} is missing: delete the run's folder and train again.")
     if sha256 is not None and sha256_of(path) != sha256:
-        raise UserError(f"{path} has changed since its stage handed it over: delete the run's folder and train again.")
+        raise UserError(f"{path} has changed since its stage finished: delete the run's folder and train again.")
     return torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
 
 
-class ResumePoint(Callback):
-    """`last.ckpt`: every n steps, after each epoch, and when a scheduler takes the machine away (SIGTERM).
-
-    Never between an epoch's last batch and its validation: Lightning, resumed from there, leaves the validation out.
-    Nor at other exceptions: only between two batches is a stage's state whole enough to go on bit for bit.
-    """
-
-    def __init__(self, path: Path, every_n_steps: int):
-        self.path, self.every_n_steps = path, every_n_steps
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_) -> None:
-        if trainer.global_step % self.every_n_steps == 0 and not trainer.is_last_batch:
-            trainer.save_checkpoint(self.path)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.save_checkpoint(self.path)  # at the end of a stage: the epoch that the released test path evaluates
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException) and trainer.training and not trainer.is_last_batch:
-            trainer.save_checkpoint(self.path)
-
-
 class StageChain(Callback):
-    """Hands weights into and out of one stage.
+    """Loads weights at the start of a stage and records its result at the end.
 
     At the start, all ranks must agree on the stage; unless the stage resumes from its own checkpoint, the weights of
-    the stage before are loaded (weights only: optimizer and schedule start afresh). Every checkpoint is stamped with
-    stage and configuration, and one with another stamp is refused. At the end, rank 0 appends the handoff to
-    chain.json.
+    the previous stage are loaded (weights only: optimizer and schedule start afresh). Every checkpoint is stamped with
+    stage and configuration; one with another stamp is refused. At the end, rank 0 appends the handoff to chain.json.
 
     Args:
         run: the run's folder.
@@ -126,7 +103,7 @@ class StageChain(Callback):
         return [self, self.best, ResumePoint(self.folder / f"{LAST}.ckpt", save_every_n_steps)]
 
     def resume_point(self) -> Path | None:
-        """The checkpoint that a stopped run left inside this stage, if any."""
+        """The checkpoint that an interrupted run left in this stage, if any."""
         path = self.folder / f"{LAST}.ckpt"
         return path if path.is_file() else None
 
@@ -144,8 +121,8 @@ class StageChain(Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if checkpoint.get(STAMP) != self.stamp:
             raise UserError(
-                f"{trainer.ckpt_path} was not made by stage {self.stage.name} of this run: "
-                "delete it, and the stage starts from what the stage before handed over."
+                f"{trainer.ckpt_path} was not written by stage {self.stage.name} of this run: "
+                "delete it, and the stage starts from the previous stage's weights."
             )
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

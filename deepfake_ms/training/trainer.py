@@ -1,104 +1,142 @@
-"""Runs a curriculum: one Trainer per stage, chained by StageChain."""
+"""The Lightning Trainer of a stage or an evaluation: hardware, precision and switches of the model."""
 
-import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from types import MethodType
+from typing import Any, Self
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from rich.console import Console
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.randomness import key
-from deepfake_ms.training.curriculum import Curriculum, Stage
 from deepfake_ms.training.detector import Detector
-from deepfake_ms.training.metrics_table import AfterEpoch, MetricsTable
-from deepfake_ms.training.progress import CurriculumProgress
-from deepfake_ms.training.stage_chain import Handoff, StageChain, read_chain
+
+STRATEGIES = ("auto", "ddp", "ddp_spawn")
+OURS = {
+    "callbacks": "a run's callbacks are its own",
+    "logger": "choose logger=csv or logger=wandb",
+    "max_epochs": "set optimization.epochs",
+    "min_epochs": "set optimization.epochs",
+    "max_steps": "set optimization.epochs",
+    "min_steps": "set optimization.epochs",
+    "max_time": "a stage always trains for its epochs",
+    "enable_checkpointing": "checkpoints carry a run from stage to stage",
+    "enable_progress_bar": "a run prints its own progress",
+    "enable_model_summary": "it is always off",
+    "num_sanity_val_steps": "it is always 0, so that a run resumes bit for bit",
+    "use_distributed_sampler": "the loaders distribute the faces themselves",
+    "reload_dataloaders_every_n_epochs": "each stage has its own loaders",
+    "barebones": "a run needs checkpoints and metrics",
+}
+"""Arguments of `lightning.Trainer` that are not the user's to set, and what to do instead."""
+HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "deterministic", "benchmark")
+NEUTRAL = (*HARDWARE, "profiler", "log_every_n_steps", "detect_anomaly", "inference_mode", "default_root_dir")
+"""Arguments that change no result beyond rounding; all others belong to a run's identity."""
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """On what a curriculum runs: but for `precision` and `micro_batches`, none of it changes numbers beyond rounding.
+    """What a run trains or is scored on (``conf/trainer``).
 
     Attributes:
-        accelerator, devices, num_nodes, precision: as in `lightning.Trainer`.
-        strategy: ``auto``, ``ddp`` or ``ddp_spawn``.
-        deterministic: refuse operations without a deterministic implementation.
-        save_every_n_steps: how much work a kill can cost.
-        timeout_s: how long a rank waits for another that has died.
-        compile: translate the model with `torch.compile`. Checkpoints are the same, with it and without.
+        lightning: arguments of `lightning.Trainer`. `strategy` is auto (one process), ddp or ddp_spawn.
+        compile: compile the model with `torch.compile`. Checkpoints are interchangeable with uncompiled runs.
         channels_last: keep images and convolutions' weights as [B, H, W, C] in memory.
-        micro_batches: in how many parts every process takes its share of a training batch, one after the other, for
-            one optimizer step; less memory, otherwise see `Detector.training_step`.
+        save_every_n_steps: steps between two saves of last.ckpt, at least 1: how much work a kill can cost.
+        timeout_s: seconds that a process waits for another one that has died.
+        num_workers: loader processes per device.
+
+    Raises:
+        UserError: an argument is unknown, ours to set, or refused by Lightning.
     """
 
-    accelerator: str
-    devices: int
-    num_nodes: int
-    strategy: str
-    precision: str
-    deterministic: bool
-    save_every_n_steps: int
-    timeout_s: int
+    lightning: Mapping[str, Any]
     compile: bool
     channels_last: bool
-    micro_batches: int
+    save_every_n_steps: int
+    timeout_s: int
+    num_workers: int
 
     def __post_init__(self):
-        if self.strategy not in ("auto", "ddp", "ddp_spawn"):
-            raise UserError(f"trainer.strategy={self.strategy} is unknown; choose auto, ddp or ddp_spawn.")
-        if self.strategy == "auto" and self.processes > 1:
-            raise UserError(f"trainer.devices={self.devices} needs trainer.strategy=ddp.")
-        if self.micro_batches < 1:
-            raise UserError(f"trainer.micro_batches={self.micro_batches}: choose 1 for whole batches, or more.")
+        known = inspect.signature(L.Trainer).parameters
+        for key in self.lightning:
+            if key in OURS:
+                raise UserError(f"trainer.lightning.{key} cannot be set: {OURS[key]}.")
+            if key not in known:
+                nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+                raise UserError(f"trainer.lightning.{key}: lightning.Trainer has no such argument; nearest: {nearest}.")
+        if (strategy := self.lightning.get("strategy", "auto")) not in STRATEGIES:
+            raise UserError(f"trainer.lightning.strategy={strategy} is unknown; choose from {', '.join(STRATEGIES)}.")
+        if self.save_every_n_steps < 1:
+            raise UserError(f"trainer.save_every_n_steps={self.save_every_n_steps}: give at least 1.")
+        self.build(logger=False, enable_checkpointing=False)  # refuses what cannot work here before anything is written
 
-    @property
-    def processes(self) -> int:
-        """How many processes share a batch."""
-        return self.devices * self.num_nodes
+    def for_evaluation(self) -> Self:
+        """The same hardware, in 32-bit precision: what is only for training is left out."""
+        hardware = {key: self.lightning[key] for key in HARDWARE if key in self.lightning}
+        return replace(self, lightning={**hardware, "precision": "32-true"})
 
     def build(self, callbacks: Sequence[Callback] = (), **arguments) -> L.Trainer:
-        """A Lightning Trainer on this hardware; `arguments` as for `lightning.Trainer`."""
-        strategy = self.strategy
+        """A Trainer with these settings; `arguments` as for `lightning.Trainer`.
+
+        Raises:
+            UserError: Lightning refuses the settings, e.g. because there is no such accelerator here.
+        """
+        settings = dict(self.lightning)
+        strategy = settings.get("strategy", "auto")
         if strategy != "auto":
             # BatchNorm statistics stay each rank's own; Detector takes rank 0's before validation. Broadcasting them
             # at every forward would hang where ranks hold unequal numbers of validation batches.
-            strategy = DDPStrategy(
+            settings["strategy"] = DDPStrategy(
                 start_method="spawn" if strategy == "ddp_spawn" else "popen",
                 timeout=timedelta(seconds=self.timeout_s),
                 broadcast_buffers=False,
             )
-        return L.Trainer(
-            accelerator=self.accelerator,
-            devices=self.devices,
-            num_nodes=self.num_nodes,
-            strategy=strategy,
-            precision=self.precision,
-            deterministic=self.deterministic,
-            use_distributed_sampler=False,  # ours shard by themselves and count no face twice
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            callbacks=[ModelSwitches(self.compile, self.channels_last, self.micro_batches), *callbacks],
-            **arguments,
-        )
+        try:
+            trainer = L.Trainer(
+                **settings,
+                use_distributed_sampler=False,  # our loaders distribute the faces and count none twice
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                callbacks=[ModelSwitches(self.compile, self.channels_last), *callbacks],
+                **arguments,
+            )
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UserError(f"trainer.lightning: Lightning refuses {dict(self.lightning)}: {reason}.") from error
+        if strategy == "auto" and trainer.world_size > 1:
+            raise UserError(
+                f"trainer.lightning.devices={self.lightning.get('devices')} means {trainer.world_size} processes: set "
+                "trainer.lightning.strategy=ddp."
+            )
+        return trainer
+
+
+def decisive_arguments(lightning: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `lightning.Trainer` that change results, for a run's identity."""
+    return {key: value for key, value in lightning.items() if key not in NEUTRAL}
+
+
+def starts_other_processes() -> bool:
+    """Whether this process starts the others, if any: then none of them can be reading the run's folder yet."""
+    return not (LightningEnvironment().creates_processes_externally or SLURMEnvironment.detect())
 
 
 class ModelSwitches(Callback):
-    """Makes a `Detector` and its batches what `TrainerSettings` says."""
+    """Applies `TrainerSettings.compile` and `channels_last` to a `Detector` and its batches."""
 
-    def __init__(self, compiled: bool, channels_last: bool, micro_batches: int):
-        self.compiled, self.channels_last, self.micro_batches = compiled, channels_last, micro_batches
+    def __init__(self, compiled: bool, channels_last: bool):
+        self.compiled, self.channels_last = compiled, channels_last
 
     def setup(self, trainer: L.Trainer, pl_module: Detector, stage: str) -> None:
-        pl_module.micro_batches = self.micro_batches
         if self.channels_last:
             pl_module.model.to(memory_format=torch.channels_last)
         if self.compiled:
@@ -124,9 +162,9 @@ class ModelSwitches(Callback):
 
 
 COMPILING = {"dynamic": False, "options": {"fallback_random": True}}
-"""For `torch.compile`, so that a resumed run continues bit for bit and draws what it would without.
+"""For `torch.compile`, so that a resumed run continues bit for bit and draws the same random numbers as uncompiled.
 
-A translation for all shapes, made when a second shape comes up, would round otherwise than the one before it.
+Code compiled for all shapes, made when a second shape comes up, would round differently from the code before it.
 """
 
 
@@ -141,110 +179,6 @@ def check_compiler(device: torch.device) -> None:
     except Exception as error:  # whatever is missing: compiler, headers, Triton
         reason = str(error).strip().split("\n")[0][:200]
         raise UserError(
-            f"trainer.compile=true does not work here ({reason}): install a C++ compiler (on a GPU Triton too), or set "
-            "trainer.compile=false."
+            f"trainer.compile=true does not work here ({reason}): install a C++ compiler (on a GPU also Triton), or "
+            "set trainer.compile=false."
         ) from error
-
-
-class StopAtSigterm(Callback):
-    """Ends training between two steps, on all ranks after the same one, when a scheduler sends SIGTERM.
-
-    Lightning's own handler broadcasts in the middle of whatever the rank is at, where the others expect something else:
-    several processes then hang. This one only takes note, and tells the processes that this one has started. After each
-    training step the ranks agree. Validation is left at once, for it is done again anyway.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        def note(*_) -> None:
-            if not self.asked and trainer.strategy.launcher is not None:
-                trainer.strategy.launcher.kill(signal.SIGTERM)
-            self.asked = True
-
-        signal.signal(signal.SIGTERM, note)  # Lightning puts back, at the end, what was there before its own handler
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_) -> None:
-        asked = self.asked
-        if trainer.world_size > 1:
-            mine = torch.tensor(int(asked), device=trainer.strategy.root_device)
-            asked = bool(trainer.strategy.reduce(mine, reduce_op="max"))
-        if asked and not trainer.is_last_batch:
-            self.asked = True
-            raise SIGTERMException
-
-    def on_validation_batch_end(self, *_) -> None:
-        if self.asked:
-            raise SIGTERMException
-
-
-class StepRandomness(Callback):
-    """Seeds torch before every step by (seed, stage, epoch, batch, rank): a resumed run draws what it would have."""
-
-    def __init__(self, seed: int, stage: str):
-        self.seed, self.stage = seed, stage
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: dict, batch_idx: int):
-        torch.manual_seed(key("step", self.seed, self.stage, trainer.current_epoch, batch_idx, trainer.global_rank))
-
-
-def run_curriculum(
-    run: Path,
-    curriculum: Curriculum,
-    detector: Detector,
-    make_data: Callable[[Stage], L.LightningDataModule],
-    settings: TrainerSettings,
-    seed: int,
-    config_sha256: str,
-    console: Console,
-    report: Callable[[], None] | None = None,
-) -> list[Handoff]:
-    """Train the stages that are not finished yet, in order; every rank runs this same loop.
-
-    Args:
-        run: the run's folder, holding chain.json and a folder per stage.
-        make_data: the data of a stage.
-        config_sha256: stamped on every checkpoint.
-        report: called on rank 0 before each stage, after each epoch and at the end, when what is new is on disk.
-
-    Returns:
-        The handoff of every stage.
-
-    Raises:
-        UserError: a checkpoint or handoff of another run or stage is found, or the loss is not finite.
-        SystemExit: 143 after SIGTERM (0 on other ranks than 0); the same command continues the work.
-    """
-    stop = StopAtSigterm()
-    for index, stage in enumerate(curriculum.stages):
-        if index < len(read_chain(run)):
-            continue
-        chain = StageChain(run, curriculum, index, config_sha256)
-        steps_before = sum(handoff.steps for handoff in read_chain(run))
-        if report:
-            report()
-        trainer = settings.build(
-            max_epochs=stage.epochs,
-            logger=False,
-            callbacks=[
-                StepRandomness(seed, stage.name),
-                MetricsTable(run, stage.name, stage.faces, steps_before),
-                *([AfterEpoch(report)] if report else []),
-                CurriculumProgress(curriculum, index, console),
-                *chain.callbacks(settings.save_every_n_steps),
-                stop,
-            ],
-        )
-        try:
-            trainer.fit(detector, datamodule=make_data(stage), ckpt_path=chain.resume_point(), weights_only=True)
-        except SIGTERMException:
-            stop.asked = True
-        except RuntimeError:
-            if not stop.asked:  # else it is a rank that has left validation and with it those that wait for it
-                raise
-        if stop.asked:
-            # Lightning kills rank 0 as soon as a process that it has started ends with a status other than 0.
-            raise SystemExit(0 if trainer.global_rank else 128 + signal.SIGTERM)
-    if report:
-        report()
-    return read_chain(run)

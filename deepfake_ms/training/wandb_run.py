@@ -1,9 +1,9 @@
-"""One Weights & Biases run per curriculum, told from the files in the run's folder.
+"""One Weights & Biases run per curriculum, rebuilt from the files in the run's folder.
 
-`metrics.csv` and `chain.json` are the truth. What they hold and W&B lacks is logged: epoch by epoch while a stage
-trains, at once for a stage that another run has trained. So a run that is killed and started again stays one W&B run
-whose steps go on, and a finished one that is started again logs nothing. Offline, a new start writes its W&B folder
-afresh from those files and removes the one before: `wandb sync` then never has to put pieces together.
+`metrics.csv` and `chain.json` are the reference. Whatever they contain and W&B lacks is logged: epoch by epoch while a
+stage trains, at once for a stage that was taken over. A run that is killed and started again therefore remains one W&B
+run with continuous steps, and a finished run that is started again logs nothing. Offline, each start rewrites its W&B
+folder from these files and removes the previous one, so that `wandb sync` never has to merge fragments.
 """
 
 import hashlib
@@ -11,14 +11,13 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 import wandb
-from omegaconf import DictConfig
 from torchmetrics.functional.classification import binary_roc
 from wandb.sdk.lib.runid import generate_id
 
@@ -27,6 +26,7 @@ from deepfake_ms.files import write_atomically, write_json
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.scoring.metrics import score_table
 from deepfake_ms.training.metrics_table import METRICS_NAME
+from deepfake_ms.training.run_log import RunLog
 from deepfake_ms.training.stage_chain import CHAIN_NAME, Handoff, read_chain
 
 ID_NAME = "wandb_id.txt"
@@ -36,7 +36,7 @@ STEP = "trainer/global_step"
 CURVE_POINTS = 1000
 
 
-class WandbRun:
+class WandbRun(RunLog):
     """The W&B run of a run's folder; opened by the first thing to log, and nothing is logged twice.
 
     Args:
@@ -44,19 +44,19 @@ class WandbRun:
             a W&B sweep the id is the one that the sweep's agent gave.
         settings: `project` and `group` as in W&B; `offline`; `log_checkpoints`: whether the artifact of a stage holds
             its checkpoint.
-        record: the run's record, as `deepfake_ms.training.run_folder.read_run` gives it.
+        record: the run's record, as `deepfake_ms.training.run_folder.read_record` returns it.
         hardware: what it runs on; noted in the configuration, decides about nothing.
 
     Raises:
         UserError: `settings` asks for an online run and nobody is logged in.
     """
 
-    def __init__(self, folder: Path, settings: DictConfig, record: dict, hardware: dict):
+    def __init__(self, folder: Path, settings: Mapping, record: dict, hardware: dict):
         # Absolute: wandb's own process may have been started in another directory.
         self.folder, self.settings, self.record, self.hardware = folder.resolve(), settings, record, hardware
         self.sweep = "WANDB_SWEEP_ID" in os.environ
         os.environ.setdefault("WANDB_SILENT", "true")
-        if not settings.offline:
+        if not settings["offline"]:
             require_login("logger.offline=false", "leave logger.offline=true and send the run later with `wandb sync`")
         self.id = self._settle_id()
         self._run: wandb.Run | None = None
@@ -144,17 +144,17 @@ class WandbRun:
         synthetic = ["synthetic"] if self.record["synthetic"] else []
         data = f"{config['data']['name']} {config['data']['fingerprint']}"
         self._run = run = wandb.init(
-            project=None if self.sweep else self.settings.project,
+            project=None if self.sweep else self.settings["project"],
             id=None if self.sweep else self.id,
             name=f"{self.folder.parent.name}/{self.folder.name}",
-            group=self.settings.group,
+            group=self.settings["group"],
             job_type="train",
             tags=list(dict.fromkeys(tags + synthetic)),
             notes=f"{'SYNTHETIC data' if synthetic else 'Data'}: {data}. Code: {self.record['code']}.",
             config={**config, "hardware": self.hardware, "provenance": about},
             dir=self.folder,
-            mode="offline" if self.settings.offline else "online",
-            resume=None if self.settings.offline else "allow",
+            mode="offline" if self.settings["offline"] else "online",
+            resume=None if self.settings["offline"] else "allow",
             reinit="finish_previous",  # of a job of the same multirun that has failed
         )
         run.define_metric(STEP)
@@ -209,7 +209,7 @@ class WandbRun:
             if index:
                 artifact.add(self._tables[-1], "inputs/parent")
             self._tables.append(_add_record(artifact, "handoff", about))
-            if self.settings.log_checkpoints:
+            if self.settings["log_checkpoints"]:
                 path = self.folder / handoff.checkpoint
                 # Not copied: a finished stage's checkpoint does not change, and sync reads it from where it is.
                 artifact.add_file(str(path.resolve()), name=path.name, policy="immutable", skip_cache=True)

@@ -1,18 +1,19 @@
-"""How fast training faces load: this package against what one would write with torchvision.
+"""How fast training faces load: this package compared with a straightforward torchvision program.
 
     python experiments/benchmarks/loading.py                              # on drawn faces
     python experiments/benchmarks/loading.py --prepared prepared/FOLDER   # on the faces that you prepared
 
-Three ways from the files on disk to the same batches, on the same machine in turns:
+Three programs load the same batches from disk, alternating on the same machine:
 
 - ImageFolder, PNG: `torchvision.datasets.ImageFolder` over class folders of PNG files with PIL's settings; a transform
   that masks the eyes, augments, and ends with torchvision's `ToTensor` and `Normalize`; PyTorch's `DataLoader`.
 - ImageFolder, our files: the same program over the crop files of the prepared folder.
-- ours: `FaceDataModule.train_dataloader()` over the prepared folder, and the module's normalisation.
+- ours: `StageData.train_dataloader()` over the prepared folder, and the normalisation of `Detector`.
 
-Eye mask, augmentation and its draws are the package's own in all three, so the comparison is of file format, decoding
-and conversion. Before anything is timed, every image of an epoch must be bit for bit the same tensor in all three.
-Every process computes with one thread, as PyTorch's workers do; more would wait for each other on a busy machine.
+All three use the package's own eye mask and augmentation with the same random draws, so they differ only in file
+format, decoding and conversion. Before anything is timed, every image of an epoch is checked to be the same tensor, bit
+for bit, in all three. Every process computes on one thread, as PyTorch's workers do; on a busy machine, several threads
+would wait for each other.
 """
 
 import argparse
@@ -26,9 +27,9 @@ from statistics import median
 
 import cv2
 import numpy as np
-import pandas as pd
 import torch
 from machine import describe_machine
+from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -36,10 +37,10 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from deepfake_ms.data.augmentation import AUGMENTATIONS, augment, build_augmentation
-from deepfake_ms.data.datamodule import FaceDataModule
-from deepfake_ms.data.dataset import FACES
-from deepfake_ms.data.face_masks import EyeMask
+from deepfake_ms.data.augmentation import augment, build_augmentation, ordered
+from deepfake_ms.data.dataset import FaceDataset
+from deepfake_ms.data.face_masks import FaceMask
+from deepfake_ms.data.loaders import StageData
 from deepfake_ms.data.splits import balance
 from deepfake_ms.datasets.miniature import MiniatureSettings, plan_corpus, render_video
 from deepfake_ms.labels import CLASS_NAMES
@@ -47,6 +48,8 @@ from deepfake_ms.manifest import LANDMARK_COLUMNS, SCHEMA, read_manifest, write_
 from deepfake_ms.preprocessing.crops import CROP_SUFFIX, encode_crop
 from deepfake_ms.randomness import key
 
+CONF = Path(__file__).parents[2] / "conf"
+FACES = ("cropped", "masked_eyes")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH_SIZE = 32
 LIBRARIES = ("torch", "torchvision", "opencv-python-headless", "pillow", "albumentations", "numpy")
@@ -56,18 +59,30 @@ PROGRAMS = ("ImageFolder, PNG", "ImageFolder, our files", "ours")
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of the table."""
+    """One row of the table."""
 
     augmentation: str
     faces: str
     workers: int
 
+    def build_augmentation(self) -> Callable[..., dict] | None:
+        """The pipeline of ``conf/augmentation``."""
+        return build_augmentation(ordered(_read_config("augmentation", self.augmentation)))
+
+    def build_mask(self) -> FaceMask | None:
+        """The mask of ``conf/mask/eyes.yaml``, or None."""
+        return FaceMask.from_settings(_read_config("mask", "eyes")) if self.faces == "masked_eyes" else None
+
     def __str__(self) -> str:
         return f"{self.augmentation}, {self.faces}, {self.workers} workers"
 
 
+def _read_config(group: str, name: str) -> dict:
+    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+
+
 def draw_faces(folder: Path, count: int) -> Path:
-    """Make a prepared folder of `count` drawn faces, as many real as fake: whole frames of miniature videos, 224 px."""
+    """Make a prepared folder of `count` drawn faces, half real, half fake: whole frames of miniature videos, 224 px."""
     settings = MiniatureSettings(seed=SEED, size=224, fps=1, seconds=4)
     videos = plan_corpus(settings)
     rows = []
@@ -88,46 +103,40 @@ def draw_faces(folder: Path, count: int) -> Path:
 
 
 class Ours:
-    """The package's own training batches, normalised by the hook that a Trainer calls."""
+    """The package's own training batches, normalised as in `Detector.on_after_batch_transfer`."""
 
-    def __init__(self, prepared: Path, setting: Setting, per_class: int) -> None:
-        self.module = FaceDataModule(
+    def __init__(self, prepared: Path, rows: np.ndarray, setting: Setting) -> None:
+        faces = FaceDataset(
+            read_manifest(prepared),
+            rows,
             prepared,
-            pd.Series("train", index=read_manifest(prepared).index),
-            faces=setting.faces,
-            eye_mask=EyeMask(),
-            augmentation=setting.augmentation,
-            per_class=per_class,
-            input_size=224,
-            mean=MEAN,
-            std=STD,
-            batch_size=BATCH_SIZE,
-            num_workers=setting.workers,
+            mask=setting.build_mask(),
+            augmentation=setting.build_augmentation(),
             seed=SEED,
             stage=STAGE,
         )
-        self.module.setup("fit")
-        self.loader = self.module.train_dataloader()
+        self.loader = StageData(faces, faces, BATCH_SIZE, setting.workers, SEED, STAGE).train_dataloader()
+        self.mean, self.std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         for batch in self.loader:
-            yield self.module.on_after_batch_transfer(batch, 0)
+            yield {**batch, "image": batch["image"].float().div_(255).sub_(self.mean).div_(self.std)}
 
 
 class Faces(ImageFolder):
-    """The comparison: class folders whose files are called after their manifest row.
+    """The program to compare with: class folders of files that are named by their manifest row.
 
     Args:
-        root: has one folder per class.
-        eyes: float32 [manifest rows, 2, 2], looked up by file name.
-        setting: whether to mask, how to augment.
+        root: contains one folder per class.
+        landmarks: float32 [manifest rows, 5, 2], looked up by file name.
+        setting: mask and augmentation.
     """
 
-    def __init__(self, root: Path, eyes: np.ndarray, setting: Setting) -> None:
+    def __init__(self, root: Path, landmarks: np.ndarray, setting: Setting) -> None:
         super().__init__(root)
-        self.eyes = eyes
-        self.mask = EyeMask() if setting.faces == "masked_eyes" else None
-        self.augmentation = build_augmentation(setting.augmentation)
+        self.landmarks = landmarks
+        self.mask = setting.build_mask()
+        self.augmentation = setting.build_augmentation()
         self.to_tensor = Compose([ToTensor(), Normalize(MEAN, STD)])
 
     def row(self, index: int) -> int:
@@ -139,16 +148,16 @@ class Faces(ImageFolder):
         if image.size != (224, 224):
             raise SystemExit(f"The crop of row {row} is {image.size} px: prepare the corpus with crops of 224 px.")
         if self.mask:
-            image = self.mask.draw(np.array(image), self.eyes[row])
+            image = self.mask.draw(np.array(image), self.landmarks[row])
         if self.augmentation:
             image = augment(self.augmentation, np.array(image), key("augment", SEED, STAGE, 0, row))
         return self.to_tensor(image), label
 
 
-def their_loader(root: Path, eyes: np.ndarray, setting: Setting) -> DataLoader:
+def their_loader(root: Path, landmarks: np.ndarray, setting: Setting) -> DataLoader:
     """PyTorch's loader over `Faces`."""
     return DataLoader(
-        Faces(root, eyes, setting),
+        Faces(root, landmarks, setting),
         batch_size=BATCH_SIZE,
         shuffle=True,
         drop_last=True,
@@ -158,7 +167,7 @@ def their_loader(root: Path, eyes: np.ndarray, setting: Setting) -> DataLoader:
 
 
 def write_class_folders(prepared: Path, rows: np.ndarray, png: Path, copies: Path) -> None:
-    """The crops in `rows` as PNG files of PIL's default settings, and as byte copies of the crop files."""
+    """Write the crops in `rows` as PNG files with PIL's default settings, and as copies of the crop files."""
     manifest = read_manifest(prepared)
     for row in rows:
         label, crop = manifest.loc[row, ["label", "crop"]]
@@ -171,10 +180,10 @@ def write_class_folders(prepared: Path, rows: np.ndarray, png: Path, copies: Pat
 
 
 def check_equal(ours: Ours, theirs: list[DataLoader]) -> int:
-    """Compare every image of `ours`' first epoch with the same face's in `theirs`, bit for bit, and the labels.
+    """Compare the images and labels of one epoch of `ours` with those of the same faces in `theirs`, bit for bit.
 
     Returns:
-        How many images were compared, with each of `theirs`.
+        The number of images, each compared with all of `theirs`.
 
     Raises:
         SystemExit: an image or a label differs.
@@ -194,7 +203,7 @@ def check_equal(ours: Ours, theirs: list[DataLoader]) -> int:
 
 
 def images_per_second(loaders: list[DataLoader | Ours], rounds: int) -> list[float]:
-    """The median over `rounds` epochs of each loader, in turns, after one epoch of each to start workers and caches."""
+    """Median over `rounds` epochs of each loader, alternating, after a first epoch that starts workers and caches."""
     rates: list[list[float]] = [[] for _ in loaders]
     for _ in range(1 + rounds):
         for loader, of_loader in zip(loaders, rates, strict=True):
@@ -205,7 +214,7 @@ def images_per_second(loaders: list[DataLoader | Ours], rounds: int) -> list[flo
 
 
 def size_on_disk(folder: Path) -> str:
-    """Mean size of the files below `folder`."""
+    """Mean size of the files in `folder` and its subfolders."""
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return f"{sum(sizes) / len(sizes) / 1000:.1f} kB"
 
@@ -213,18 +222,18 @@ def size_on_disk(folder: Path) -> str:
 def compare(
     prepared: Path, scratch: Path, settings: list[Setting], count: int, rounds: int, done: Callable[[str], None]
 ) -> tuple[list[list[float]], dict[str, str]]:
-    """Prove equality and measure.
+    """Check that the programs load equal batches, then measure their speed.
 
     Args:
         prepared: the prepared folder.
         scratch: empty folder for the class folders.
-        settings: the lines of the table.
-        count: faces per epoch, half of them real; fewer if there are not as many.
-        rounds: epochs timed per loader.
+        settings: the rows of the table.
+        count: number of faces per epoch, half of them real; fewer if the folder has fewer.
+        rounds: number of timed epochs per loader.
         done: called with a line of text after each setting.
 
     Returns:
-        Images/s per setting and program, and the mean file size per file format.
+        Images/s of each setting and program, and the mean file size of each file format.
 
     Raises:
         SystemExit: the tensors differ.
@@ -233,11 +242,11 @@ def compare(
     rows = balance(manifest, np.arange(len(manifest)), count // 2, SEED)
     png, copies = scratch / "png", scratch / "copies"
     write_class_folders(prepared, rows, png, copies)
-    eyes = manifest[LANDMARK_COLUMNS[:4]].to_numpy(dtype=np.float32).reshape(-1, 2, 2)
+    landmarks = manifest[LANDMARK_COLUMNS].to_numpy(dtype=np.float32).reshape(-1, 5, 2)
     table = []
     for setting in settings:
-        theirs = [their_loader(folder, eyes, setting) for folder in (png, copies)]
-        ours = Ours(prepared, setting, count // 2)
+        theirs = [their_loader(folder, landmarks, setting) for folder in (png, copies)]
+        ours = Ours(prepared, rows, setting)
         compared = check_equal(ours, theirs)
         table.append(images_per_second([*theirs, ours], rounds))
         rates = ", ".join(f"{rate:.0f}" for rate in table[-1])
@@ -251,7 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=320, help="faces per epoch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="epochs timed per loader (default: %(default)s)")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="numbers of workers (default: 0 2)")
-    known = list(AUGMENTATIONS)
+    known = sorted(path.stem for path in (CONF / "augmentation").glob("*.yaml") if path.stem != "facial_swap")
     default = ["none", "random_flips", "standard"]
     parser.add_argument("--augmentations", nargs="+", choices=known, default=default, help=f"default: {default}")
     options = parser.parse_args(arguments)

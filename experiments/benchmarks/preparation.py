@@ -1,19 +1,19 @@
-"""How fast videos become faces: this package against the straightforward way and against mere decoding.
+"""How fast faces are extracted from videos, compared with a straightforward program and with decoding alone.
 
-    python experiments/benchmarks/preparation.py --videos /path/to/videos     # real ones
-    python experiments/benchmarks/preparation.py                              # drawn ones
+    python experiments/benchmarks/preparation.py --videos /path/to/videos     # real videos
+    python experiments/benchmarks/preparation.py                              # drawn videos
 
-On the same machine, in turns, each in a process of its own that may use one core or two:
+The programs run alternately on the same machine, each in its own process on one core or two:
 
-- ours: `prepare_corpus` with one process, or with two workers. Crops, manifest and report included.
-- straightforward: PyAV decodes every frame; one per second goes, at full size, through facenet-pytorch's
-  `MTCNN.detect`; PIL cuts out the largest face and saves it as PNG. One process, on one core, and on two.
-- decoding: PyAV decodes every frame with one thread (two processes on two cores) and turns one per second into RGB.
+- ours: `prepare_corpus` in one process, or with two workers, including crops, manifest and report.
+- straightforward: PyAV decodes every frame; one frame per second, at full size, is passed to facenet-pytorch's
+  `MTCNN.detect`; PIL crops the largest face and saves it as PNG. One process, on one core and on two.
+- decoding: PyAV decodes every frame on one thread (two processes on two cores) and converts one per second to RGB.
 
-Imports, the building of networks and the start of workers are not counted: every program first does one video, and
-what `prepare_corpus` takes for that one is subtracted from what it takes for all.
-Where faces are found and where the eyes are is compared as well: with the straightforward way, and on drawn videos with
-the truth.
+Imports, the construction of networks and the start of workers are excluded: every program first processes one video,
+and the time of `prepare_corpus` for that video is subtracted from its time for all.
+The detected faces and eye positions are compared with those of the straightforward program and, on drawn videos, with
+the true eye positions.
 """
 
 import argparse
@@ -58,8 +58,8 @@ PROGRAMS = {
 }
 DISTANCES = (
     "ours to theirs, face inside the frame",
-    "ours to theirs, face over the edge",
-    "ours to theirs given a black border, face over the edge",
+    "ours to theirs, face beyond the edge",
+    "ours to theirs with a black border, face beyond the edge",
     "ours to the truth",
     "theirs to the truth",
 )
@@ -72,7 +72,7 @@ RATIOS = [
 
 
 def sampled(path: Path, threads: int = 0) -> Iterator[av.VideoFrame]:
-    """One frame per second, from a decoder that decodes them all; 0 threads is PyAV's own choice."""
+    """One frame per second, from a decoder that decodes all frames; with 0 threads, PyAV chooses their number."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         if threads:
@@ -85,7 +85,7 @@ def sampled(path: Path, threads: int = 0) -> Iterator[av.VideoFrame]:
 
 
 def prepare_straightforwardly(paths: list[Path], output: Path) -> None:
-    """What one writes first."""
+    """The straightforward program."""
     detector = MTCNN(keep_all=True)
     for path in paths:
         for number, frame in enumerate(sampled(path)):
@@ -103,12 +103,12 @@ def prepare_straightforwardly(paths: list[Path], output: Path) -> None:
 
 
 def decode(path: Path) -> int:
-    """Decode a video on one thread; the number of frames that are turned into RGB."""
+    """Decode a video on one thread and return the number of frames converted to RGB."""
     return sum(frame.to_ndarray(format="rgb24").ndim == 3 for frame in sampled(path, threads=1))
 
 
 def run_program(program: str, cores: int, videos: Path, first: Path) -> float:
-    """Seconds that a program takes for the videos under `videos`, once it has done the one in `first`."""
+    """Seconds that a program takes for the videos in `videos`, after it has processed the one in `first`."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     torch.set_num_threads(cores)
     paths = sorted(videos.rglob("*.mp4"))
@@ -141,7 +141,7 @@ def _timed(work) -> float:
 
 
 def measure(videos: Path, first: Path, rounds: int, done) -> dict[str, list[float]]:
-    """Seconds of each program and round."""
+    """Seconds per program and round."""
     seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for number in range(1, rounds + 1):
         for name, (program, cores) in PROGRAMS.items():
@@ -153,14 +153,15 @@ def measure(videos: Path, first: Path, rounds: int, done) -> dict[str, list[floa
 
 
 def compare_faces(videos: Path, truth: dict[str, np.ndarray] | None) -> dict[str, list]:
-    """Detections of both ways on the same frames.
+    """Compare the detections of both programs on the same frames.
 
     Args:
         videos: folder of videos.
-        truth: eye centres [frames, 2, 2] per path relative to `videos`, if they are known.
+        truth: eye centres [frames, 2, 2] by path relative to `videos`, if known.
 
     Returns:
-        ``ours`` and ``theirs``: whether each frame has a face; `DISTANCES`: of eyes, in face widths.
+        ``ours`` and ``theirs``: whether a face was found in each frame; `DISTANCES`: distances between eye positions,
+        in face widths.
     """
     found: dict[str, list] = {name: [] for name in ("ours", "theirs", *DISTANCES)}
     ours, theirs = MTCNNDetector(), MTCNN(keep_all=True)
@@ -176,31 +177,33 @@ def compare_faces(videos: Path, truth: dict[str, np.ndarray] | None) -> dict[str
                 continue
             largest = max(faces, key=lambda face: face.side)
             boxes, landmarks = boxes.astype(float), landmarks.astype(float)
-            same = np.argmin(np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - largest.centre, axis=1))
-            width = boxes[same, 2] - boxes[same, 0]
+            nearest = np.argmin(np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - largest.centre, axis=1))
+            width = boxes[nearest, 2] - boxes[nearest, 0]
 
-            def apart(eyes: np.ndarray, others: np.ndarray, width: float = width) -> float:
+            def distance(eyes: np.ndarray, others: np.ndarray, width: float = width) -> float:
                 return float(np.linalg.norm(eyes[:2] - others[:2], axis=1).max() / width)
 
             if (largest.box >= 0).all() and (largest.box[2:] <= frame.image.shape[1::-1]).all():
-                found["ours to theirs, face inside the frame"].append(apart(largest.landmarks, landmarks[same]))
+                found["ours to theirs, face inside the frame"].append(distance(largest.landmarks, landmarks[nearest]))
             else:
-                found["ours to theirs, face over the edge"].append(apart(largest.landmarks, landmarks[same]))
+                found["ours to theirs, face beyond the edge"].append(distance(largest.landmarks, landmarks[nearest]))
                 border = max(frame.image.shape) // 3
                 framed = cv2.copyMakeBorder(frame.image, *[border] * 4, cv2.BORDER_CONSTANT)
                 _, probabilities, landmarks = theirs.detect(framed, landmarks=True)
                 if landmarks is not None and probabilities[0] >= CONFIDENT:
-                    distance = apart(largest.landmarks + border, landmarks[0].astype(float))
-                    found["ours to theirs given a black border, face over the edge"].append(distance)
+                    moved = largest.landmarks + border
+                    found["ours to theirs with a black border, face beyond the edge"].append(
+                        distance(moved, landmarks[0].astype(float))
+                    )
             if truth is not None:
                 eyes = truth[path.relative_to(videos).as_posix()][frame.index]
-                found["ours to the truth"].append(apart(largest.landmarks, eyes))
-                found["theirs to the truth"].append(apart(landmarks[same], eyes))
+                found["ours to the truth"].append(distance(largest.landmarks, eyes))
+                found["theirs to the truth"].append(distance(landmarks[nearest], eyes))
     return found
 
 
 def draw_videos(folder: Path) -> dict[str, np.ndarray]:
-    """Draw a small corpus of 60 videos; returns the eye centres of each video's frames."""
+    """Draw a small corpus of 60 videos and return the eye centres in the frames of each video."""
     settings = MiniatureSettings(identities=8, youtube_people=6, fakes=30)
     draw_corpus(settings, folder, workers=len(os.sched_getaffinity(0)))
     return {
@@ -210,7 +213,7 @@ def draw_videos(folder: Path) -> dict[str, np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, help="folder of mp4 files; without it, videos are drawn")
+    parser.add_argument("--videos", type=Path, help="folder of mp4 files; default: videos are drawn")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,13 +1,13 @@
-"""Whether preparing many videos takes more memory than preparing few: peak resident memory for 10, 100, 1,000.
+"""Whether memory grows with the number of videos: peak resident memory of `prepare` for 10, 100 and 1,000 videos.
 
     python experiments/benchmarks/preparation_memory.py
 
-One drawn video of a second, linked so many times; the main process and its one worker are looked at separately.
+The videos are hard links to one drawn video of one second. The main process and its single worker are measured
+separately. Needs Linux, where `getrusage` reports kilobytes.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +24,9 @@ from deepfake_ms.preprocessing.settings import PreparationSettings
 
 
 def prepare(videos: Path, output: Path) -> dict[str, float]:
-    """Peak memory in MB of this process and of its worker."""
+    """Peak memory of this process and of its worker, in MB."""
+    import resource  # not available on Windows
+
     prepare_corpus(find_corpus("folder", videos), "linked", PreparationSettings(), output, workers=1)
     return {
         name: resource.getrusage(who).ru_maxrss / 1024

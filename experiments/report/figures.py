@@ -1,4 +1,4 @@
-"""Figures as SVG text for a page: readable at the width of a phone, real text, nothing loaded from elsewhere."""
+"""The figures of the page as inline SVG: readable at the width of a phone, with real text, without external files."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
 from deepfake_ms.scoring.metrics import CALIBRATION_BINS, LEVELS, TITLES, at_level
-from experiments.report.cells import APART, Cell
+from experiments.report.cells import EXCLUDED, Cell
 from experiments.report.grids import HEADLINE, measured_label, pair_title
 from experiments.report.results import CHOSEN, HALF, Results
 
@@ -22,19 +22,19 @@ COLOURS = {"frame": "#1b5e8c", "video": "#c2571a"}
 SEED_LINES = ("-", "--", ":", "-.")
 LONG_TITLE = 20  # characters
 CURVE_POINTS = 200
-"""A ROC curve of more points is drawn through this many."""
+"""ROC curves with more points are interpolated to this many."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: its caption and its SVG element."""
+    """A figure: caption and SVG element."""
 
     caption: str
     svg: str
 
 
 def effect_pictures(results: Results, threshold: str = HALF) -> list[Picture]:
-    """Per metric: each comparison's mean difference with its interval, and each seed's difference as a dot."""
+    """Per metric: the mean difference of each comparison with its interval, and a tick for each seed's difference."""
     metrics = HEADLINE if threshold == HALF else ("accuracy", "macro_f1", "balanced_accuracy")
     pairs = [(each.row, each.other) for each in results.comparisons]
     if results.table.control and threshold == CHOSEN:
@@ -61,7 +61,7 @@ def effect_pictures(results: Results, threshold: str = HALF) -> list[Picture]:
                 pair_title(results, *pair).replace(" at validation threshold − ", ":\nvalidation − ")
                 for pair in reversed(drawn)
             ]
-            # Long titles take two lines and leave room for the axis, whose label may still be wider than it is.
+            # Long titles take two lines, which leaves room for the axis; its label may still be wider than the axis.
             broken = [title.replace(" − ", "\n− ") if len(title) > LONG_TITLE else title for title in titles]
             axes.set_yticks(range(len(drawn)), broken)
             axes.set_ylim(-0.6, len(drawn) - 0.4)
@@ -78,7 +78,7 @@ def effect_pictures(results: Results, threshold: str = HALF) -> list[Picture]:
 
 
 def roc_pictures(results: Results) -> list[Picture]:
-    """Per row: a ROC curve per level and seed; the positive class is fake."""
+    """Per row: one ROC curve per level and seed; the positive class is fake."""
 
     def draw(figure: Figure, cells: Sequence[Cell]) -> None:
         axes = figure.add_subplot()
@@ -92,7 +92,7 @@ def roc_pictures(results: Results) -> list[Picture]:
                     false, true = grid, np.interp(grid, false, true)
                 _seed_line(axes, false, true, level, number)
         axes.set(
-            xlabel="real called fake", ylabel="fake called fake", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal"
+            xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal"
         )
         _legend(figure, axes, cells)
 
@@ -100,7 +100,7 @@ def roc_pictures(results: Results) -> list[Picture]:
 
 
 def calibration_pictures(results: Results) -> list[Picture]:
-    """Per row: the share of fakes against the mean P(fake), over equal bins of P(fake), a curve per level and seed."""
+    """Per row: share of fakes against mean P(fake) in equal bins of P(fake), one curve per level and seed."""
 
     def draw(figure: Figure, cells: Sequence[Cell]) -> None:
         axes = figure.add_subplot()
@@ -117,7 +117,7 @@ def calibration_pictures(results: Results) -> list[Picture]:
 
 
 def learning_pictures(results: Results) -> list[Picture]:
-    """Per row: losses and validation scores over the epochs of all stages, unfinished runs too; borders are marked."""
+    """Per row: losses and validation metrics over the epochs of all stages, also of unfinished runs; stages are marked."""
 
     def draw(figure: Figure, cells: Sequence[Cell]) -> None:
         loss, score = figure.subplots(2, 1, sharex=True)
@@ -157,14 +157,23 @@ def _per_row(
     finished: bool = True,
     both_classes: bool = False,
 ) -> list[Picture]:
-    """A picture for each row that has something to show."""
+    """A picture for each row with data.
+
+    Args:
+        results: of the table.
+        kind: first word of the caption.
+        draw: draws the cells of a row.
+        height: inches.
+        finished: only complete cells; otherwise all cells with learning curves that are not excluded.
+        both_classes: only cells whose test faces have both labels.
+    """
     pictures = []
     for row in results.table.rows:
         cells = [
             cell
             for cell in results.cells
             if cell.experiment == row.experiment
-            and (cell.complete if finished else not cell.curves.empty and not cell.status.startswith(APART))
+            and (cell.complete if finished else not cell.curves.empty and not cell.status.startswith(EXCLUDED))
             and not (both_classes and cell.predictions["label"].nunique() < 2)
         ]
         if cells:
@@ -188,7 +197,7 @@ def _legend(figure: Figure, axes, cells: Sequence[Cell]) -> None:
 
 
 def _picture(results: Results, caption: str, draw: Callable[[Figure], None], height: float) -> Picture:
-    """Draw at a phone's width in CSS pixels (72 per inch), headed by what the data are."""
+    """Draw at the width of a phone (72 CSS pixels per inch), with caption and data as the title."""
     with mpl.rc_context({**STYLE, "svg.hashsalt": caption}):
         figure = Figure(figsize=(4.6, height), layout="constrained")
         draw(figure)
@@ -198,6 +207,6 @@ def _picture(results: Results, caption: str, draw: Callable[[Figure], None], hei
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure; an id must be unique in a page
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same ids in every figure, but ids must be unique in a page
     label = f"{caption}. {measured_label(results)}".replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return Picture(caption, svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))

@@ -1,4 +1,4 @@
-"""The tables as a reader sees them; Markdown and HTML are written from the same grids."""
+"""The tables of the report; Markdown and HTML are written from the same grids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import pandas as pd
 from deepfake_ms.data.audit import notes
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.scoring.metrics import DECISION_METRICS, LEVELS, TITLES
-from experiments.report.cells import APART, Cell
+from experiments.markdown import markdown_table
+from experiments.report.cells import EXCLUDED, Cell
 from experiments.report.paper_tables import F1_READINGS, PUBLISHED_METRICS, PUBLISHED_ON, PaperTable
 from experiments.report.results import CHOSEN, HALF, Results, mean_confusion
 
@@ -21,11 +22,11 @@ SMALL_VARIANTS = "small variants, from scratch"
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, the group above it, and how its cells look: ``published``, ``measured`` or ``plain``."""
+    """A column's heading, the group heading above it, and the style: ``published``, ``measured`` or ``plain``."""
 
     name: str
     group: str = ""
-    look: str = "plain"
+    style: str = "plain"
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Grid:
     """A table of text.
 
     Attributes:
-        caption: what it shows.
-        columns: the first is the heading of each line.
-        lines: of cells; a cell's parts are separated by newlines.
-        notes: printed under it.
+        caption: title.
+        columns: the first one holds the heading of each line.
+        lines: cells; newlines in a cell are line breaks.
+        notes: sentences below the table.
     """
 
     caption: str
@@ -49,25 +50,23 @@ class Grid:
 
     @property
     def groups(self) -> list[tuple[str, str, int]]:
-        """Neighbouring columns of one group: its name, look and width."""
+        """Name, style and number of columns of each group of neighbouring columns."""
         found: list[tuple[str, str, int]] = []
         for column in self.columns:
-            if found and found[-1][:2] == (column.group, column.look):
-                found[-1] = (column.group, column.look, found[-1][2] + 1)
+            if found and found[-1][:2] == (column.group, column.style):
+                found[-1] = (column.group, column.style, found[-1][2] + 1)
             else:
-                found.append((column.group, column.look, 1))
+                found.append((column.group, column.style, 1))
         return found
 
     def markdown(self) -> str:
-        """A heading, the table and its notes."""
-        heads = [f"{column.name}, {column.group}" if column.group else column.name for column in self.columns]
-        text = [f"### {self.caption}", "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-        text += [f"| {' | '.join(line).replace(chr(10), '<br>')} |" for line in self.lines]
-        return "\n".join([*text, "", *self.notes, ""])
+        """Heading, table and notes."""
+        header = [f"{column.name}, {column.group}" if column.group else column.name for column in self.columns]
+        return "\n".join([f"### {self.caption}", "", markdown_table(header, self.lines), "", *self.notes, ""])
 
 
 def measured_label(results: Results) -> str:
-    """Heading of our numbers; it names the data and says if they are drawn, and if the models are small variants."""
+    """Heading of our numbers: the data, whether they are drawn, and whether the models are small variants."""
     drawn, small = ", SYNTHETIC" * results.synthetic, f"; {SMALL_VARIANTS}" * results.small
     return f"measured ({results.data}{drawn}{small})"
 
@@ -96,8 +95,8 @@ def _line(lines: pd.DataFrame, experiment: str, metric: str, compared_with: str 
     return lines.loc[place] if place in lines.index else None
 
 
-def _state(results: Results, experiment: str) -> str:
-    """How many of the row's cells are in its numbers, and what is with the others."""
+def _row_status(results: Results, experiment: str) -> str:
+    """How many of the row's runs are in its numbers, and the status of the others."""
     cells = [cell for cell in results.cells if cell.experiment == experiment]
     done = sum(cell.complete for cell in cells)
     missing = {cell.status for cell in cells if not cell.complete}
@@ -109,9 +108,9 @@ def _state(results: Results, experiment: str) -> str:
 
 
 def row_grid(results: Results, level: str, threshold: str, metrics: Sequence[str], caption: str) -> Grid:
-    """One line per row; published columns only where they are about the same level and threshold.
+    """One line per row, with published columns if level and threshold are those of the paper.
 
-    Without published columns, rows without a number are left out.
+    Without published columns, rows without a measured number are omitted.
     """
     published = level == "frame" and threshold == HALF and set(PUBLISHED_METRICS) <= set(metrics)
     lines = results.lines("row", level, threshold)
@@ -126,7 +125,7 @@ def row_grid(results: Results, level: str, threshold: str, metrics: Sequence[str
     for row in results.table.rows:
         if not published and _line(lines, row.experiment, metrics[0]) is None:
             continue
-        text = [row.title, _state(results, row.experiment)]
+        text = [row.title, _row_status(results, row.experiment)]
         if published:
             printed = results.published.get(row.experiment, {})
             text += [_printed(results.table, printed, name) for name in PUBLISHED_METRICS]
@@ -140,7 +139,7 @@ def row_grid(results: Results, level: str, threshold: str, metrics: Sequence[str
 
 
 def _printed(table: PaperTable, printed: dict[str, str], metric: str) -> str:
-    """A published number; an F1 says which it is if the table mixes several."""
+    """A published number; in a table that mixes averagings, F1 with its averaging below."""
     if metric != "macro_f1" or not table.mixes_f1 or not printed:
         return printed.get(metric, NONE)
     name = next(name for name in printed if name in F1_READINGS)
@@ -148,22 +147,22 @@ def _printed(table: PaperTable, printed: dict[str, str], metric: str) -> str:
 
 
 def mixed_f1_note(table: PaperTable) -> str:
-    """A sentence on published F1 that are not the same metric in all rows: which row's fits which averaging."""
+    """A note for tables whose published F1 scores use different averagings: which row fits which averaging."""
     of = {name: [row.title for row in table.rows if row.published and row.f1 == name] for name in F1_READINGS}
     named = "; ".join(f"{reading}: {', '.join(of[name])}" for name, reading in F1_READINGS.items() if of[name])
     return (
-        "The published F1 are not one metric and cannot be ranked. Which F1 each can be follows from its accuracy and "
-        f"the size of the test classes (experiments/paper_audit): {named}. Measured F1 is always macro, and published "
-        "differences in F1 are given only between rows that are."
+        "The published F1 scores use different averagings and cannot be ranked. Accuracy and class sizes of the test "
+        f"set determine the possible averagings of each row (experiments/paper_audit): {named}. Measured F1 is always "
+        "macro, and published differences in F1 are shown only between rows with macro F1."
     )
 
 
 def row_grids(results: Results) -> list[Grid]:
-    """Per level: headline metrics at .5, decisions at the chosen threshold, and all further metrics."""
+    """Per level: headline metrics at .5, decision metrics at the chosen threshold, and further metrics at .5."""
     grids = []
     for level in LEVELS:
         unit = "Per frame" if level == "frame" else "Per video (mean P(fake) over its frames)"
-        chosen = "the threshold of best balanced accuracy on validation"
+        chosen = "threshold of best balanced accuracy on the validation set"
         grids.append(row_grid(results, level, HALF, HEADLINE, f"{unit}, threshold .5"))
         grids.append(row_grid(results, level, CHOSEN, DECISION_METRICS, f"{unit}, {chosen}"))
         grids.append(row_grid(results, level, HALF, FURTHER, f"{unit}, further metrics, threshold .5"))
@@ -171,20 +170,20 @@ def row_grids(results: Results) -> list[Grid]:
 
 
 def effect_grid(results: Results, level: str, threshold: str) -> Grid:
-    """One line per comparison of two rows; those without a number only beside published ones."""
+    """One line per comparison of two rows; without published columns, only comparisons with a measured number."""
     metrics = HEADLINE if threshold == HALF else ("accuracy", "macro_f1", "balanced_accuracy")
     published = level == "frame" and threshold == HALF
     lines = results.lines("difference", level, threshold)
-    look = "difference, " + measured_label(results)
+    group = "difference, " + measured_label(results)
     columns = [Column("comparison"), Column("seeds")]
     if published:
         columns += [Column(TITLES[name], f"difference, {PUBLISHED}", "published") for name in PUBLISHED_METRICS]
-    columns += [Column(TITLES[name], look, "measured") for name in metrics]
+    columns += [Column(TITLES[name], group, "measured") for name in metrics]
     texts = []
     pairs = [(each.row, each.other, each.factor) for each in results.comparisons]
     control = results.table.control
     if control and threshold == CHOSEN:
-        pairs.append((control, f"{control} at .5", "control for WL: the threshold alone"))
+        pairs.append((control, f"{control} at .5", "control for WL: only the threshold changes"))
     for row, other, factor in pairs:
         first = _line(lines, row, metrics[0], other)
         if first is None and not published:
@@ -221,36 +220,50 @@ def _published_difference(results: Results, row: str, other: str, metric: str) -
 
 
 def training_grid(results: Results) -> Grid:
-    """How each row with a finished run was trained."""
-    names = ("row", "model", "weights", "augmentation", "loss, weight on fake", "stages", "training", "checkpoint")
+    """How the finished rows were trained: one line per stage; what all stages share is in the first line only."""
+    names = ("row", "model", "weights", "faces", "epochs", "augmentation", "loss, weight on fake", "optimization")
+    names += ("frozen parts", "checkpoint")
     texts = []
     for row in results.table.rows:
         cells = list(results.complete(row.experiment).values())
         if not cells:
             continue
         config = cells[0].record["config"]
-        model, optimization, loss = config["model"], config["optimization"], config["loss"]
-        optimizer, curriculum = optimization["optimizer"], config["curriculum"]
-        weight = loss.get("class_weights", {}).get("fake")
-        texts.append(
-            (
-                row.title,
-                model["name"],
-                "pretrained" if model.get("pretrained") else "from scratch",
-                config["augmentation"]["name"],
-                loss["name"] if weight is None else f"{loss['name']}, {weight:g}",
-                ", ".join(stage.get("faces", NONE) for stage in curriculum["stages"]),
-                f"{optimization['epochs']} epochs over all stages, batches of {optimization['batch_size']}, {optimizer['name']} at "
-                f"{optimizer['lr']:g}",
-                f"{curriculum['carry']}, by {optimization['monitor']}",
-            )
-        )
-    return Grid("How each row was trained", tuple(map(Column, names)), tuple(texts))
+        model, curriculum = config["model"], config["curriculum"]
+        weights = "pretrained" if model.get("pretrained") else "from scratch"
+        if "starting_weights" in config:
+            weights = "from a checkpoint"
+        carried = f"{curriculum['carry']}, by {config['optimization']['monitor']}"
+        described = [
+            (row.title, model["name"], weights, *_describe_stage(stage), carried) for stage in curriculum["stages"]
+        ]
+        shared = [len(set(column)) == 1 for column in zip(*described, strict=True)]
+        texts.append(described[0])
+        texts += [
+            tuple("" if same else text for same, text in zip(shared, line, strict=True)) for line in described[1:]
+        ]
+    notes = ("One line per stage of a row; empty cells are the same as in the row's first stage.",)
+    has_stages = not all(title for title, *_ in texts)
+    return Grid("How each row was trained", tuple(map(Column, names)), tuple(texts), notes if has_stages else ())
+
+
+def _describe_stage(stage: dict) -> tuple[str, ...]:
+    """Faces, epochs, augmentation, loss, optimization and frozen parts of a stage."""
+    optimizer, mask = stage["optimizer"], stage["mask"]
+    rate = f" at {optimizer['lr']:g}" if "lr" in optimizer else ""
+    return (
+        f"masked: {mask['name'].replace('_', ' ')}" if mask else stage["faces"],
+        str(stage["epochs"]),
+        stage["augmentation"]["name"],
+        f"{stage['loss']['name']}, {stage['loss']['class_weights']['fake']:g}",
+        f"{optimizer['name']}{rate}, {stage['schedule']['name']}, batches of {stage['batch_size']}",
+        ", ".join(stage["freeze"]) or NONE,
+    )
 
 
 def cell_grid(results: Results) -> Grid:
-    """Every cell's status and what its numbers rest on."""
-    names = ("run", "status", "code", "configuration", "checkpoint", "thresholds (frame, video)", "test set opened")
+    """Status and provenance of every run."""
+    names = ("run", "status", "code", "configuration", "checkpoint", "thresholds (frame, video)", "test evaluations")
     texts = []
     for cell in results.cells:
         thresholds = ", ".join(NONE if value is None else _number(value) for value in map(cell.thresholds.get, LEVELS))
@@ -262,14 +275,14 @@ def cell_grid(results: Results) -> Grid:
                 cell.record.get("config_sha256", NONE)[:10],
                 cell.scores.get("checkpoint_sha256", NONE)[:10],
                 thresholds,
-                f"{cell.scores['test_openings']} times" if "test_openings" in cell.scores else NONE,
+                str(cell.scores.get("test_evaluations", NONE)),
             )
         )
     return Grid("Every run", tuple(map(Column, names)), tuple(texts))
 
 
 def confusion_grids(results: Results) -> list[Grid]:
-    """Per row with a finished cell: what real and fake faces and videos are called, mean over seeds."""
+    """Confusion matrices of faces and videos per finished row, averaged over seeds."""
     grids = []
     for row in results.table.rows:
         cells = list(results.complete(row.experiment).values())
@@ -289,8 +302,8 @@ def confusion_grids(results: Results) -> list[Grid]:
                         for text, count in zip(share, line, strict=True)
                     ]
                     texts.append((f"{level}, {at}", f"{name}", *parts))
-        look = f"called, {measured_label(results)}"
-        columns = (Column("level"), Column("truly"), *(Column(name, look, "measured") for name in CLASS_NAMES))
+        group = f"predicted, {measured_label(results)}"
+        columns = (Column("level"), Column("label"), *(Column(name, group, "measured") for name in CLASS_NAMES))
         seeds = ", ".join(str(cell.seed) for cell in cells)
         caption = f"{row.title}, mean of seeds {seeds}" if len(cells) > 1 else f"{row.title}, seed {seeds}"
         grids.append(Grid(caption, columns, tuple(texts)))
@@ -298,7 +311,7 @@ def confusion_grids(results: Results) -> list[Grid]:
 
 
 def audit_grids(cells: Sequence[Cell]) -> list[Grid]:
-    """What the split's subsets hold, share and leave out; one pair of grids per different audit."""
+    """What the subsets of the split contain, share and exclude; two grids per distinct audit."""
     audits: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.complete and cell.audit:
@@ -307,9 +320,9 @@ def audit_grids(cells: Sequence[Cell]) -> list[Grid]:
     for members in audits.values():
         audit = members[0].audit
         split = audit["split"]
-        of = "all finished runs" if len(audits) == 1 else ", ".join(cell.name for cell in members)
+        members_text = "all finished runs" if len(audits) == 1 else ", ".join(cell.name for cell in members)
         fractions = ":".join(f"{10 * value:g}" for value in split["fractions"])
-        caption = f"Subsets of split {split['policy']} {fractions}, split seed {split['seed']}; {of}"
+        caption = f"Subsets of split {split['policy']} {fractions}, split seed {split['seed']}; {members_text}"
         names = ("videos", "identities", "real", "fake")
         subsets = tuple(
             (subset, *(str(counts.get(name, NONE)) for name in names)) for subset, counts in audit["subsets"].items()
@@ -318,15 +331,15 @@ def audit_grids(cells: Sequence[Cell]) -> list[Grid]:
         names = ("videos", "identities", "near_duplicates")
         shared = tuple((pair, *(str(counts[name]) for name in names)) for pair, counts in audit["shared"].items())
         columns = (Column("between"), *(Column(name.replace("_", " ")) for name in names))
-        grids.append(Grid(f"Shared between subsets; {of}", columns, shared, tuple(notes(audit))))
+        grids.append(Grid(f"Shared between subsets; {members_text}", columns, shared, tuple(notes(audit))))
     return grids
 
 
 def unfinished(cells: Sequence[Cell]) -> list[str]:
-    """A sentence per status, with the cells that have it; without those that were put apart."""
+    """One sentence per status of unfinished cells, listing them."""
     found: dict[str, dict[str, list[str]]] = {}
     for cell in cells:
-        if not (cell.complete or cell.status.startswith(APART)):
+        if not (cell.complete or cell.status.startswith(EXCLUDED)):
             found.setdefault(cell.status, {}).setdefault(cell.experiment, []).append(str(cell.seed))
     return [
         f"{status[0].upper()}{status[1:]}: "

@@ -1,4 +1,4 @@
-"""The report's files: results.csv, the Markdown table and the page, from the same sections."""
+"""The files of the report: results.csv, the Markdown tables and the HTML page, from the same sections."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,20 +28,20 @@ from experiments.report.grids import (
     unfinished,
 )
 from experiments.report.paper_tables import PUBLISHED_ON
-from experiments.report.protocol import OneProtocol
+from experiments.report.protocol import ProtocolCheck
 from experiments.report.results import CHOSEN, HALF, Results
 
 SYNTHETIC = "SYNTHETIC"
 BANNER = (
-    f"SYNTHETIC DATA: drawn faces. These numbers say nothing about real faces and must not be compared with the "
-    f"published {PUBLISHED_ON} numbers."
+    f"SYNTHETIC DATA: the faces are drawn. These numbers say nothing about real faces and must not be compared with "
+    f"the published {PUBLISHED_ON} numbers."
 )
 REPORT_LIBRARIES = ("matplotlib", "jinja2", "scikit-learn", "scipy", "pandas", "numpy")
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report; `pictures` are on the page only."""
+    """A section of the report; `pictures` are only on the HTML page."""
 
     key: str
     title: str
@@ -51,17 +51,23 @@ class Section:
     pictures: tuple[Picture, ...] = ()
 
     def markdown(self, synthetic: bool) -> str:
-        """All but the pictures."""
+        """Everything except the pictures."""
         text = [f"## {self.title}{f' ({SYNTHETIC})' if synthetic else ''}", ""]
         text += [f"- {sentence}" for sentence in self.sentences] + [f"- {name}: {value}" for name, value in self.facts]
         return "\n".join([*text, "", *(grid.markdown() for grid in self.grids)])
 
 
-def write_report(results: Results, protocol: OneProtocol, output: Path, resamples: int) -> list[Path]:
-    """Write the three files into `output`; with synthetic data their names say so.
+def write_report(results: Results, protocol: ProtocolCheck, output: Path, resamples: int) -> list[Path]:
+    """Write the three files into `output`; with synthetic data their names contain SYNTHETIC.
+
+    Args:
+        results: from `compute`.
+        protocol: the check that `results` are based on.
+        output: folder.
+        resamples: bootstrap samples per interval, as given to `compute`.
 
     Returns:
-        Paths of the CSV table, the Markdown table and the page.
+        Paths of the CSV table, the Markdown file and the HTML page.
     """
     mark = f"_{SYNTHETIC}" if results.synthetic else ""
     table = f"table{results.table.number}"
@@ -83,10 +89,10 @@ def write_report(results: Results, protocol: OneProtocol, output: Path, resample
     return paths
 
 
-def _sections(results: Results, protocol: OneProtocol, resamples: int) -> list[Section]:
+def _sections(results: Results, protocol: ProtocolCheck, resamples: int) -> list[Section]:
     effects = [effect_grid(results, level, threshold) for threshold in (HALF, CHOSEN) for level in LEVELS]
     sections = [
-        Section("status", "What is in this report", sentences=_status(results, protocol)),
+        Section("status", "Status", sentences=_status(results, protocol)),
         Section("rows", "Rows", sentences=_how_to_read(resamples), grids=tuple(row_grids(results))),
         Section(
             "effects",
@@ -110,56 +116,50 @@ def _sections(results: Results, protocol: OneProtocol, resamples: int) -> list[S
     return [each for each in sections if each.sentences or each.facts or each.grids or each.pictures]
 
 
-def _status(results: Results, protocol: OneProtocol) -> tuple[str, ...]:
+def _status(results: Results, protocol: ProtocolCheck) -> tuple[str, ...]:
     complete = [cell for cell in results.cells if cell.complete]
-    sentences = [f"{len(complete)} of {len(results.cells)} runs are finished and in the numbers."]
+    sentences = [f"{len(complete)} of {len(results.cells)} runs are finished and included in the numbers."]
     if complete:
         sentences.append(
-            f"Published numbers are the paper's, on {PUBLISHED_ON}; measured ones are ours, on {results.data}"
-            f"{' (drawn faces)' if results.synthetic else ''}, under the protocol that the provenance states. They are "
-            "shown side by side, never mixed."
+            f"Published numbers are from the paper, on {PUBLISHED_ON}; measured numbers are ours, on {results.data}"
+            f"{' (drawn faces)' if results.synthetic else ''}, with the protocol given under Provenance. They are shown "
+            "side by side, never mixed."
         )
         if (policy := complete[0].record["config"]["split"]["policy"]) != "paper_frames":
             sentences.append(
-                "The protocols differ: the paper split frames 6:2:2, so that a video stands on several subsets; our "
-                f"split is {policy}."
+                "The protocols differ: the paper split frames 6:2:2, so that one video can be in several subsets; our "
+                f"split policy is {policy}."
             )
     if results.small:
         sentences.append(
-            f"The models are {SMALL_VARIANTS}: they show that the comparison runs, and tell nothing about the "
-            "full-size, pretrained detectors of their names."
+            f"The models are {SMALL_VARIANTS}: they show that the comparison runs, but say nothing about the "
+            "full-size, pretrained detectors with the same names."
         )
     known = {cell.experiment for cell in results.cells}
     if without := [row.title for row in results.table.rows if row.experiment not in known]:
-        sentences.append(f"Without a small variant, and so not trained here: {', '.join(without)}.")
+        sentences.append(f"Not trained, because there is no small variant: {', '.join(without)}.")
     if len(protocol.code_versions) > 1:
-        sentences.append(f"On demand, runs of different code stand together: {', '.join(protocol.code_versions)}.")
-    scored_before = [cell.name for cell in complete if not cell.thresholds]
-    if scored_before:
-        sentences.append(
-            f"Without a validation-chosen threshold: {', '.join(scored_before)}; score them again to have one."
-        )
-    sentences += protocol.apart
-    return (*sentences, *unfinished(results.cells))
+        sentences.append(f"With --any-code, runs of different code versions are compared: {', '.join(protocol.code_versions)}.")
+    return (*sentences, *protocol.excluded, *unfinished(results.cells))
 
 
 def _how_to_read(resamples: int) -> tuple[str, ...]:
     return (
-        "A cell is the mean over seeds ± the standard deviation over seeds (n − 1), and under it the 95 % percentile "
-        f"interval of {resamples:,} bootstrap draws of whole test videos.",
-        "The interval tells how the scores of these trained models vary with other test videos; how they vary with "
-        "training again is the spread over seeds, not part of it.",
+        "Each cell shows the mean over seeds ± the standard deviation over seeds (n − 1), and below it the 95 % "
+        f"percentile interval of {resamples:,} bootstrap samples of whole test videos.",
+        "The interval covers the choice of test videos for these trained models; the variation between training runs is "
+        "the standard deviation over seeds and not part of the interval.",
         "The positive class is fake; measured F1 is macro. Test faces are never masked.",
-        "Tables without published columns leave out rows and comparisons that have no number yet.",
+        "Tables without published columns omit rows and comparisons that have no number yet.",
     )
 
 
 def _how_to_read_effects(comparisons: int) -> tuple[str, ...]:
     return (
-        "Row minus other row, paired by seed and by test video. p is two-sided, about these trained models; beside it, "
-        "in how many seeds the difference has the sign of the mean.",
-        f"{comparisons} comparisons are shown, so a few intervals miss zero by chance alone; none is corrected for it.",
-        "In the plots a dot is the mean, a bar its 95 % interval, and each tick one seed.",
+        "First row minus second row, paired by seed and test video. p is two-sided and applies to these trained models; "
+        "the fraction beside it counts the seeds whose difference has the same sign as the mean.",
+        f"With {comparisons} comparisons, a few intervals exclude zero by chance alone; nothing is corrected for this.",
+        "In the plots, a dot is the mean, a bar its 95 % interval, and each tick one seed.",
     )
 
 
@@ -169,7 +169,7 @@ def _provenance(results: Results, resamples: int) -> list[tuple[str, str]]:
     if complete:
         record = complete[0].record
         config = record["config"]
-        subset = complete[0].predictions
+        faces = complete[0].predictions
         split = config["split"]
         fractions = ":".join(f"{10 * value:g}" for value in split["fractions"])
         facts = [
@@ -177,17 +177,17 @@ def _provenance(results: Results, resamples: int) -> list[tuple[str, str]]:
             ("Prepared faces", f"manifest sha256 {record['manifest_sha256']}"),
             (
                 "Test set",
-                f"{len(subset):,} faces of {subset['video_id'].nunique():,} videos, {int(subset['label'].sum()):,} fake, "
+                f"{len(faces):,} faces of {faces['video_id'].nunique():,} videos, {int(faces['label'].sum()):,} fake, "
                 "the same in every run",
             ),
             ("Split", f"{split['policy']} {fractions}, split seed {split['seed']}"),
-            ("Precision", config["precision"]),
+            ("Trainer", ", ".join(f"{name} {value}" for name, value in config["trainer"].items())),
             ("Seeds", ", ".join(map(str, sorted({cell.seed for cell in complete})))),
             ("Code of the runs", "; ".join(sorted({cell.record["code"] for cell in complete}))),
             ("Libraries of the runs", _versions(complete)),
         ]
     facts.append(("Published numbers", "experiments/published.csv: Herd Mentality in Augmentation, as printed"))
-    facts.append(("Intervals", f"{resamples:,} draws of test videos, keyed, the same on every call"))
+    facts.append(("Intervals", f"{resamples:,} bootstrap samples of the test videos with a fixed seed"))
     libraries = ", ".join(f"{name} {version(name)}" for name in REPORT_LIBRARIES)
     return [*facts, ("This report", f"{code_version()}; {libraries}")]
 
@@ -200,4 +200,4 @@ def _versions(cells: list) -> str:
     found = sorted(
         {", ".join(f"{name} {number}" for name, number in cell.record["libraries"].items()) for cell in cells}
     )
-    return found[0] if len(found) == 1 else "they differ: " + " | ".join(found)
+    return found[0] if len(found) == 1 else "different: " + " | ".join(found)

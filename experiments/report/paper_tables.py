@@ -1,4 +1,4 @@
-"""What the paper's tables are: their rows, what a row may change, and which rows differ in one factor."""
+"""The paper's tables: their rows, the settings in which rows may differ, and the pairs of rows to compare."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from deepfake_ms.errors import UserError
 
 PUBLISHED_ON = "Celeb-DF v2"
 PUBLISHED_METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "auroc": "auc"}
-"""Our metric → its column in published.csv. Of which F1 a row's is, `Row.f1` says."""
+"""Our metric → its column in published.csv. `Row.f1` gives the averaging of a row's published F1."""
 F1_READINGS = {
     "macro_f1": "macro",
     "f1_real": "of the real class",
@@ -16,7 +16,7 @@ F1_READINGS = {
     "f1_open": "macro or of the real class",
     "f1_impossible": "fits no averaging",
 }
-"""Name of a published F1 → which averaging its row's accuracy and F1 fit, by the paper audit."""
+"""Name of a published F1 → the averaging that its row's accuracy and F1 fit, according to the paper audit."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Row:
     """A row of a table.
 
     Attributes:
-        experiment: ours.
-        title: of the row, for the reader.
-        published: the paper's name of it; None if the paper leaves it out.
-        f1: what the published F1 is, a key of `F1_READINGS`.
+        experiment: its name in ``conf/experiment``.
+        title: shown in the report.
+        published: the row's name in the paper; None if the paper does not have it.
+        f1: averaging of the published F1, a key of `F1_READINGS`.
         full_size_only: whether its model has no small variant.
     """
 
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`row` minus `other`, both experiments of the table, and in words what differs."""
+    """`row` minus `other` (experiments of the table), and a description of what differs."""
 
     row: str
     other: str
@@ -49,14 +49,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper and what we add to it.
+    """A table of the paper with our additional rows.
 
     Attributes:
         number: in the paper.
-        title: what it compares.
+        title: of the report.
         rows: in reading order.
-        varied: configuration keys in which rows may differ; with dots, as in Hydra. All others must be equal.
-        comparisons: of two rows each.
+        varied: configuration keys in which rows may differ, with dots as in Hydra. All others must be equal.
+        comparisons: pairs of rows.
         differences: heading of the comparisons.
         control: experiment whose gain from the validation-chosen threshold is shown; None for none.
 
@@ -76,16 +76,16 @@ class PaperTable:
         known = {row.experiment for row in self.rows}
         named = {name for each in self.comparisons for name in (each.row, each.other)} | {self.control} - {None}
         if unknown := sorted(named - known):
-            raise UserError(f"Table {self.number} compares {unknown[0]}, which is none of its rows: add the row.")
+            raise UserError(f"Table {self.number} compares {unknown[0]}, which is not one of its rows: add the row.")
 
     @property
     def has_several_models(self) -> bool:
-        """Whether its runs are in folders of several models, ``<runs_root>/<data>/<model>``."""
+        """Whether its runs are in the folders of several models, ``<runs_root>/<data>/<model>``."""
         return "model" in self.varied
 
     @property
     def mixes_f1(self) -> bool:
-        """Whether the published F1 of its rows are not all the same metric."""
+        """Whether the published F1 scores of its rows use different averagings."""
         return len({row.f1 for row in self.rows if row.published}) > 1
 
     def title_of(self, experiment: str) -> str:
@@ -94,15 +94,16 @@ class PaperTable:
 
 
 def published_numbers(table: PaperTable, published: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """Experiment → metric → value as printed; rows that the paper leaves out are not in it.
+    """Experiment → metric → value as printed, for the rows that the paper has.
 
-    F1 goes by the row's name of it (`F1_READINGS`): it is ``macro_f1``, and comparable with ours, only where it can be.
+    The metric of a published F1 is `Row.f1`: ``macro_f1``, which can be compared with ours, or another key of
+    `F1_READINGS`.
 
     Args:
         published: experiments/published.csv, all strings.
 
     Raises:
-        UserError: a row of the table is not in it.
+        UserError: the file lacks a row of the table.
     """
     printed = published[published["table"] == table.number].set_index("row")
     found = {}
@@ -127,7 +128,7 @@ def _compare(row: str, other: str, factor: str) -> Comparison:
 
 TABLE_2 = PaperTable(
     number="2",
-    title="What each part of the optimization adds to GenConViT",
+    title="What each part of the method adds to GenConViT",
     rows=(
         _row("base", "base"),
         _row("wl", "WL"),
@@ -142,25 +143,31 @@ TABLE_2 = PaperTable(
         _row("rf", "RF", published=False),
         _row("wl_rf", "WL+RF", published=False),
         _row("rf_mep", "RF+MEP", published=False),
+        _row("random_mask", "WL+RF+random mask", published=False),
+        _row("mouth_mask", "WL+RF+mouth mask", published=False),
         _row("rst_as_released", "Swin as released", published=False),
     ),
-    varied=("augmentation", "loss", "curriculum.name", "curriculum.stages", "model.swin"),
+    varied=("augmentation", "loss", "mask", "curriculum.name", "curriculum.stages", "model.swin"),
     comparisons=(
         _compare("wl", "base", "weighted loss"),
         _compare("wl_na", "na", "weighted loss, without augmentation"),
         _compare("wl_rf", "rf", "weighted loss, with random flips"),
         _compare("wl_rf_mep", "rf_mep", "weighted loss, with random flips and masked-eye stages"),
-        _compare("na", "base", "no augmentation for standard"),
-        _compare("wl_na", "wl", "no augmentation for standard, weighted loss"),
-        _compare("rf", "base", "random flips for standard augmentation"),
+        _compare("na", "base", "no augmentation instead of standard"),
+        _compare("wl_na", "wl", "no augmentation instead of standard, weighted loss"),
+        _compare("rf", "base", "random flips instead of standard augmentation"),
         _compare("mep", "base", "masked-eye stages"),
         _compare("na_mep", "na", "masked-eye stages, without augmentation"),
         _compare("wl_na_mep", "wl_na", "masked-eye stages, weighted loss without augmentation"),
         _compare("rf_mep", "rf", "masked-eye stages, with random flips"),
         _compare("wl_rf_mep", "wl_rf", "masked-eye stages, weighted loss with random flips"),
+        _compare("random_mask", "wl_rf", "random boxes at train time"),
+        _compare("mouth_mask", "wl_rf", "masked mouth"),
+        _compare("wl_rf_mep", "random_mask", "eyes masked instead of random boxes"),
+        _compare("wl_rf_mep", "mouth_mask", "eyes masked instead of the mouth"),
         _compare("rst", "base", "Swin removed"),
         _compare("wl_na_rst", "wl_na", "Swin removed, weighted loss without augmentation"),
-        _compare("rst_as_released", "rst", "null control: a Swin that is never called, for none"),
+        _compare("rst_as_released", "rst", "null control: a Swin that is never called instead of none"),
     ),
     control="table2_base",
 )
@@ -197,6 +204,7 @@ TABLE_1 = PaperTable(
         "optimization",
         "augmentation",
         "loss",
+        "mask",
         "curriculum.name",
         "curriculum.stages",
     ),

@@ -1,4 +1,4 @@
-"""One table, one protocol: which complete cells may stand beside each other."""
+"""Which runs can be compared: all runs in one table share one protocol."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from experiments.report.cells import APART, Cell
+from experiments.report.cells import EXCLUDED, Cell
 from experiments.report.paper_tables import PaperTable
 
 TITLES = {
@@ -19,41 +19,44 @@ TITLES = {
     "test faces": "test faces",
     "code": "code",
 }
-CODE = "code"
+STAGE_OPTIMIZATION = ("optimizer", "schedule", "batch_size", "freeze")
+"""Settings of a stage that can differ only in a table that varies the optimization."""
 
 
 @dataclass(frozen=True)
-class OneProtocol:
-    """Cells that are fit for one table.
+class ProtocolCheck:
+    """The cells of a table after `check_protocol`.
 
     Attributes:
-        cells: all; those of another protocol have it as their status and are not complete.
-        apart: one sentence per cell that was put apart.
-        code_versions: of the complete cells; more than one only if that was asked for.
+        cells: all cells; those with another protocol have the status `EXCLUDED` and no predictions.
+        excluded: one sentence per excluded cell.
+        code_versions: of the complete cells; more than one only with `any_code`.
     """
 
     cells: list[Cell]
-    apart: list[str]
+    excluded: list[str]
     code_versions: list[str]
 
 
-def settle_protocol(table: PaperTable, cells: Sequence[Cell], any_code: bool = False) -> OneProtocol:
-    """Keep the protocol that most complete cells share (the earliest such, on a tie); put the others apart.
+def check_protocol(table: PaperTable, cells: Sequence[Cell], any_code: bool = False) -> ProtocolCheck:
+    """Keep the cells with the most common protocol (the first one in case of a tie) and exclude the others.
 
-    A protocol is everything that decides about the numbers except the seed and what the table varies: data, split,
-    optimization, model, test faces and code. Within a row, what the table varies must be the same for all seeds, too.
+    The protocol is everything that determines the results except the seed and the settings that the table varies:
+    data, split, optimization, model, test faces and code. Within a row, all seeds must also share the varied settings.
 
     Args:
-        any_code: let cells that different code trained stand beside each other; the report then says so.
+        table: of the paper.
+        cells: from `collect`.
+        any_code: compare runs of different code; the report then says so.
     """
     protocols = {cell.name: _protocol(table, cell, any_code) for cell in cells if cell.complete}
     digests = {name: _digest(protocol) for name, protocol in protocols.items()}
     if not digests:
-        return OneProtocol(list(cells), [], [])
+        return ProtocolCheck(list(cells), [], [])
     chosen = Counter(digests.values()).most_common(1)[0][0]
     reference = protocols[next(name for name, digest in digests.items() if digest == chosen)]
     rows: dict[str, dict] = {}
-    kept, apart = [], []
+    kept, excluded = [], []
     for cell in cells:
         if cell.complete:
             differing = _differences(reference, protocols[cell.name])
@@ -62,11 +65,11 @@ def settle_protocol(table: PaperTable, cells: Sequence[Cell], any_code: bool = F
                 differing = _differences(first, _varied(table, cell))
             if differing:
                 what = ", ".join(differing)
-                apart.append(f"{cell.name} is not in the table: it differs from the other cells in {what}.")
-                cell = replace(cell, status=f"{APART}: other {what}", predictions=None)
+                excluded.append(f"{cell.name} is excluded: it differs from the other runs in {what}.")
+                cell = replace(cell, status=f"{EXCLUDED}: different {what}", predictions=None)
         kept.append(cell)
     codes = sorted({cell.record["code"] for cell in kept if cell.complete})
-    return OneProtocol(kept, apart, codes)
+    return ProtocolCheck(kept, excluded, codes)
 
 
 def _flat(config: dict, prefix: str = "") -> dict[str, object]:
@@ -85,9 +88,14 @@ def _varied(table: PaperTable, cell: Cell) -> dict[str, object]:
 
 
 def _protocol(table: PaperTable, cell: Cell, any_code: bool) -> dict[str, object]:
-    config = _flat(cell.record["config"])
-    fixed = {key: value for key, value in config.items() if key != "seed" and not _is_varied(table, key)}
+    config = cell.record["config"]
+    fixed = {key: value for key, value in _flat(config).items() if key != "seed" and not _is_varied(table, key)}
     fixed["data"] = fixed.pop("data.fingerprint", None)
+    if "optimization" not in table.varied:
+        # Rows differ in their number of stages, so compare the distinct values of each setting.
+        for key in STAGE_OPTIMIZATION:
+            values = {json.dumps(stage.get(key), sort_keys=True) for stage in config["curriculum"]["stages"]}
+            fixed[f"curriculum.stages.{key}"] = sorted(values)
     faces = cell.predictions[["sample_id", "video_id", "label"]]
     about = {
         "manifest": cell.record["manifest_sha256"],
@@ -95,7 +103,7 @@ def _protocol(table: PaperTable, cell: Cell, any_code: bool) -> dict[str, object
         "small": cell.small,
         "test faces": hashlib.sha256(pd.util.hash_pandas_object(faces, index=False).to_numpy().tobytes()).hexdigest(),
     }
-    return fixed | about | ({} if any_code else {CODE: cell.record["code_sha256"]})
+    return fixed | about | ({} if any_code else {"code": cell.record["code_sha256"]})
 
 
 def _digest(protocol: dict) -> str:

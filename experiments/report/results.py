@@ -1,4 +1,4 @@
-"""The numbers of a table: per seed, per row, and of one row against another, in one tidy frame."""
+"""The numbers of a table in one tidy frame: per seed, per row and per pair of rows."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from experiments.report.cells import Cell
 from experiments.report.paper_tables import PUBLISHED_ON, Comparison, PaperTable
 
 HALF, CHOSEN = ".5", "validation"
-"""Thresholds: .5, and the one that each run's validation set chooses."""
+"""Thresholds: .5, and the one chosen on each run's validation set."""
 KINDS = ("published", "row", "difference", "seed", "seed_difference", "cell")
 COLUMNS = [
     "table",
@@ -43,14 +43,14 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Results:
-    """All numbers, and what they are made of.
+    """All numbers of a table and the runs that they come from.
 
     Attributes:
         table: of the paper.
-        cells: all.
+        cells: all, after `check_protocol`.
         published: experiment → metric → value as printed.
-        frame: one line per number, columns `COLUMNS`; `kind` is one of `KINDS`. `mean` holds the value of a line
-            that is about one seed or published.
+        frame: one row per number, columns `COLUMNS`; `kind` is one of `KINDS`. For single seeds and published numbers,
+            `mean` is the value itself.
     """
 
     table: PaperTable
@@ -60,32 +60,32 @@ class Results:
 
     @property
     def synthetic(self) -> bool:
-        """Whether any run, in the table or apart, is about drawn faces."""
+        """Whether any run, compared or excluded, uses drawn faces."""
         return any(cell.synthetic for cell in self.cells)
 
     @property
     def small(self) -> bool:
-        """Whether any run, in the table or apart, is about a small variant of a model."""
+        """Whether any run, compared or excluded, uses a small model."""
         return any(cell.small for cell in self.cells)
 
     @property
     def data(self) -> str:
-        """Name of the data that the complete cells, or else any, are about."""
+        """Name of the data of the complete cells, or of any cell if none is complete."""
         known = sorted((cell for cell in self.cells if cell.record), key=lambda cell: not cell.complete)
         return known[0].record["config"]["data"]["name"] if known else "unknown data"
 
     @property
     def comparisons(self) -> list[Comparison]:
-        """Those of rows that have cells: with small variants, rows of full size only have none."""
+        """Those between rows that have cells; rows that exist in full size only have none among small models."""
         known = {cell.experiment for cell in self.cells}
         return [each for each in self.table.comparisons if {each.row, each.other} <= known]
 
     def complete(self, experiment: str) -> dict[int, Cell]:
-        """Seed → finished cell."""
+        """Seed → complete cell of a row."""
         return {cell.seed: cell for cell in self.cells if cell.experiment == experiment and cell.complete}
 
     def lines(self, kind: str, level: str = "frame", threshold: str = HALF) -> pd.DataFrame:
-        """The lines of a kind, indexed by experiment, compared_with and metric."""
+        """The rows of `frame` of one kind, indexed by experiment, compared_with and metric."""
         frame = self.frame
         chosen = frame[(frame["kind"] == kind) & (frame["level"] == level) & (frame["threshold"] == threshold)]
         return chosen.set_index(["experiment", "compared_with", "metric"]).sort_index()
@@ -95,8 +95,10 @@ def compute(table: PaperTable, cells: Sequence[Cell], published: dict[str, dict[
     """All numbers of the table.
 
     Args:
-        cells: after `settle_protocol`; only complete ones are scored.
-        resamples: draws of the test videos per interval.
+        table: of the paper.
+        cells: after `check_protocol`; only complete ones are scored.
+        published: from `published_numbers`.
+        resamples: bootstrap samples of the test videos per interval.
     """
     results = Results(table, list(cells), published, pd.DataFrame())
     lines: list[dict] = []
@@ -105,11 +107,11 @@ def compute(table: PaperTable, cells: Sequence[Cell], published: dict[str, dict[
         about |= {"level": "frame", "threshold": HALF}
         lines += [{**about, "metric": metric, "mean": float(text)} for metric, text in values.items()]
     for row in table.rows:
-        lines += _of_row(results.complete(row.experiment), row.experiment, resamples)
+        lines += _row_records(results.complete(row.experiment), row.experiment, resamples)
     for each in results.comparisons:
-        lines += _of_pair(results, each.row, each.other, resamples)
+        lines += _pair_records(results, each.row, each.other, resamples)
     if table.control:
-        lines += _of_control(results.complete(table.control), table.control, resamples)
+        lines += _control_records(results.complete(table.control), table.control, resamples)
     for cell in cells:
         lines.append({"kind": "cell", "experiment": cell.experiment, "seeds": str(cell.seed), "status": cell.status})
         lines[-1] |= _provenance([cell]) if cell.record else {}
@@ -122,7 +124,7 @@ def compute(table: PaperTable, cells: Sequence[Cell], published: dict[str, dict[
 
 
 def _provenance(cells: Sequence[Cell]) -> dict:
-    """Columns that say what a line rests on."""
+    """The columns that identify data and code."""
     first = cells[0].record
     return {
         "data": first["config"]["data"]["name"],
@@ -133,13 +135,13 @@ def _provenance(cells: Sequence[Cell]) -> dict:
 
 
 def _thresholds(cells: dict[int, Cell], level: str) -> dict[int, float] | None:
-    """Per seed the threshold that validation chose; None unless every seed has one."""
+    """The validation-chosen threshold per seed; None unless every seed has one."""
     found = {seed: cell.thresholds.get(level) for seed, cell in cells.items()}
     return None if any(value is None or math.isnan(value) for value in found.values()) else found
 
 
-def _settings(cells: dict[int, Cell]) -> Iterator[tuple[str, str, dict[int, float] | None, tuple[str, ...]]]:
-    """Level, name of the threshold, thresholds, and the metrics to compute with them."""
+def _score_settings(cells: dict[int, Cell]) -> Iterator[tuple[str, str, dict[int, float] | None, tuple[str, ...]]]:
+    """Level, name of the threshold, threshold per seed (None: .5), and the metrics to compute with it."""
     for level in LEVELS:
         yield level, HALF, None, tuple(TITLES)
         if chosen := _thresholds(cells, level):
@@ -147,7 +149,7 @@ def _settings(cells: dict[int, Cell]) -> Iterator[tuple[str, str, dict[int, floa
 
 
 def _per_seed(cells: dict[int, Cell], level: str, chosen: dict[int, float] | None) -> pd.DataFrame:
-    """Metrics [metric, seed]."""
+    """Metrics, a frame [metric, seed]."""
     return pd.DataFrame(
         {
             seed: score_table(cell.predictions, dict.fromkeys(LEVELS, chosen[seed]) if chosen else None)[level]
@@ -156,7 +158,7 @@ def _per_seed(cells: dict[int, Cell], level: str, chosen: dict[int, float] | Non
     )
 
 
-def _records(about: dict, seeds: Sequence[int], summary: pd.DataFrame) -> list[dict]:
+def _summary_records(about: dict, seeds: Sequence[int], summary: pd.DataFrame) -> list[dict]:
     named = {**about, "seeds": " ".join(map(str, seeds)), "status": f"{len(seeds)} seeds"}
     return [{**named, **line} for line in summary.reset_index(names="metric").to_dict("records")]
 
@@ -169,38 +171,38 @@ def _seed_records(about: dict, values: pd.DataFrame) -> list[dict]:
     ]
 
 
-def _of_row(cells: dict[int, Cell], experiment: str, resamples: int) -> Iterator[dict]:
+def _row_records(cells: dict[int, Cell], experiment: str, resamples: int) -> Iterator[dict]:
     if not cells:
         return
     predictions = {seed: cell.predictions for seed, cell in cells.items()}
-    for level, name, chosen, metrics in _settings(cells):
+    for level, name, chosen, metrics in _score_settings(cells):
         about = {"experiment": experiment, "level": level, "threshold": name, **_provenance(list(cells.values()))}
         summary = bootstrap_intervals(predictions, level, metrics, chosen, resamples=resamples)
-        yield from _records({"kind": "row", **about}, list(cells), summary)
+        yield from _summary_records({"kind": "row", **about}, list(cells), summary)
         yield from _seed_records({"kind": "seed", **about}, _per_seed(cells, level, chosen).loc[list(metrics)])
 
 
-def _of_pair(results: Results, row: str, other: str, resamples: int) -> Iterator[dict]:
+def _pair_records(results: Results, row: str, other: str, resamples: int) -> Iterator[dict]:
     ours, theirs = results.complete(row), results.complete(other)
     seeds = [seed for seed in ours if seed in theirs]
     if not seeds:
         return
     ours, theirs = ({seed: cells[seed] for seed in seeds} for cells in (ours, theirs))
     predictions = [{seed: cell.predictions for seed, cell in cells.items()} for cells in (ours, theirs)]
-    for level, name, chosen, metrics in _settings(ours):
+    for level, name, chosen, metrics in _score_settings(ours):
         other_chosen = _thresholds(theirs, level) if chosen else None
         if chosen and other_chosen is None:
             continue
         about = {"experiment": row, "compared_with": other, "level": level, "threshold": name}
         about |= _provenance([*ours.values(), *theirs.values()])
         summary = paired_difference(*predictions, level, metrics, chosen, other_chosen, resamples=resamples)
-        yield from _records({"kind": "difference", **about}, seeds, summary)
+        yield from _summary_records({"kind": "difference", **about}, seeds, summary)
         values = _per_seed(ours, level, chosen) - _per_seed(theirs, level, other_chosen)
         yield from _seed_records({"kind": "seed_difference", **about}, values.loc[list(metrics)])
 
 
-def _of_control(cells: dict[int, Cell], experiment: str, resamples: int) -> Iterator[dict]:
-    """The row at the validation-chosen threshold minus itself at .5."""
+def _control_records(cells: dict[int, Cell], experiment: str, resamples: int) -> Iterator[dict]:
+    """The row at the validation-chosen threshold minus the same row at .5."""
     predictions = {seed: cell.predictions for seed, cell in cells.items()}
     for level in LEVELS:
         chosen = _thresholds(cells, level) if cells else None
@@ -211,13 +213,19 @@ def _of_control(cells: dict[int, Cell], experiment: str, resamples: int) -> Iter
         summary = paired_difference(
             predictions, predictions, level, DECISION_METRICS, chosen, None, resamples=resamples
         )
-        yield from _records({"kind": "difference", **about}, list(cells), summary)
+        yield from _summary_records({"kind": "difference", **about}, list(cells), summary)
         values = _per_seed(cells, level, chosen) - _per_seed(cells, level, None)
         yield from _seed_records({"kind": "seed_difference", **about}, values.loc[list(DECISION_METRICS)])
 
 
 def mean_confusion(cells: Sequence[Cell], level: str, chosen: bool) -> np.ndarray | None:
-    """Mean over seeds of the confusion counts [true, called], real first; None without a threshold to use."""
+    """Confusion counts [true, predicted], real first, averaged over seeds; None if a run has no threshold.
+
+    Args:
+        cells: complete cells of one row.
+        level: one of `LEVELS`.
+        chosen: use the validation-chosen thresholds instead of .5.
+    """
     found = []
     for cell in cells:
         threshold = cell.thresholds.get(level) if chosen else 0.5

@@ -49,6 +49,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "label": label,
                     "method": "real" if label == "real" else "swap",
                     "identities": identities,
+                    "source_video": f"real/{identities[0]}" if label == "fake" else None,
                     "official_subset": "test" if identities[0] in ("id0", "id1") else None,
                     "frame_index": frame,
                     "time_s": float(frame),

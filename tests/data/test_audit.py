@@ -18,12 +18,12 @@ def shared(audit: dict, what: str) -> list[int]:
 
 
 def copy_face(manifest, original: str, copy: str, changed_bits: int = 0) -> None:
-    """Let face `copy` look like `original`, but for the last bits of the hash."""
-    looks = int(manifest.loc[manifest["sample_id"] == original, "perceptual_hash"].item(), 16)
-    manifest.loc[manifest["sample_id"] == copy, "perceptual_hash"] = f"{looks ^ (1 << changed_bits) - 1:064x}"
+    """Give face `copy` the hash of `original`, except for the last `changed_bits` bits."""
+    bits = int(manifest.loc[manifest["sample_id"] == original, "perceptual_hash"].item(), 16)
+    manifest.loc[manifest["sample_id"] == copy, "perceptual_hash"] = f"{bits ^ (1 << changed_bits) - 1:064x}"
 
 
-def test_counts():
+def test_audit_counts_faces_videos_and_leaks():
     videos = {"real/a": ["A"], "real/b": ["B"], "fake/a_b": ["A", "B"], "fake/c_d": ["C", "D"], "real/e": []}
     manifest = manifest_of(videos, frames=2)
     subset = {"real/a": "train", "fake/a_b": "train", "real/b": "validation", "fake/c_d": "test"}
@@ -37,19 +37,19 @@ def test_counts():
         "test": {"real": 1, "fake": 2, "videos": 2, "identities": 3},
         "unused": {"real": 2, "fake": 0, "videos": 1, "identities": 0},
     }
-    assert shared(audit, "videos") == [0, 1, 0]  # a's frames
-    assert shared(audit, "identities") == [1, 1, 0]  # B; A
+    assert shared(audit, "videos") == [0, 1, 0]  # real/a is in train and test
+    assert shared(audit, "identities") == [1, 1, 0]  # B in train and validation, A in train and test
     assert shared(audit, "near_duplicates") == [1, 0, 0]
     assert audit["shared"]["train and validation"]["near_duplicate_examples"] == [["real/b#0", "real/a#0"]]
     assert audit["unknown_identities"] == 0
 
 
-def test_survives_json():
+def test_audit_is_unchanged_by_json():
     audit = audited(corpus(persons=20, cast=4), require_disjoint=("videos",))
     assert json.loads(json.dumps(audit)) == audit
 
 
-def test_paper_frames_leak_videos_and_persons_and_video_only_persons():
+def test_paper_frames_leaks_videos_and_people_and_video_only_people():
     manifest = corpus(persons=20, cast=4)
     frames, videos, identity = (audited(manifest, policy) for policy in ("paper_frames", "video", "identity"))
     assert min(shared(frames, "videos") + shared(frames, "identities")) > 0
@@ -60,69 +60,70 @@ def test_paper_frames_leak_videos_and_persons_and_video_only_persons():
 
 
 @pytest.mark.parametrize(("changed_bits", "count"), [(0, 1), (40, 1), (41, 0)])
-def test_near_duplicates_are_counted_on_the_later_side(changed_bits, count):
+def test_near_duplicates_are_counted_in_the_second_subset(changed_bits, count):
     manifest = corpus(persons=20, cast=4, frames=2)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
     original = manifest["sample_id"][subsets == "train"].iloc[3]
-    tested = manifest["sample_id"][subsets == "test"]
-    copy_face(manifest, original, tested.iloc[0], changed_bits)
+    test = manifest["sample_id"][subsets == "test"]
+    copy_face(manifest, original, test.iloc[0], changed_bits)
     audit = audit_split(manifest, subsets, SplitPolicy("identity"))
     assert audit["shared"]["train and test"]["near_duplicates"] == count
     assert any("Near-duplicates" in note for note in notes(audit)) == bool(count)
-    copy_face(manifest, original, tested.iloc[1], changed_bits)
+    copy_face(manifest, original, test.iloc[1], changed_bits)
     audit = audit_split(manifest, subsets, SplitPolicy("identity"))
     assert shared(audit, "near_duplicates") == [0, 2 * count, 0]
 
 
-def test_a_missing_class_is_refused_with_the_counts():
+def test_missing_class_is_rejected_with_the_counts():
     manifest = corpus(persons=20, cast=4)
     with pytest.raises(UserError, match=r"needs real and fake faces.*validation \d+ real and 0 fake"):
         check_split(audited(manifest[manifest["label"] == "real"]))
 
 
 @pytest.mark.parametrize("what", DISJOINT)
-def test_what_must_be_disjoint_is_refused_if_shared_and_let_pass_if_not(what):
+def test_require_disjoint_rejects_only_leaking_splits(what):
     manifest = corpus(persons=20, cast=4)
     leaking = {"videos": "paper_frames", "identities": "video", "near_duplicates": "identity"}[what]
     copied = manifest.copy()
     subsets = split_manifest(manifest, SplitPolicy("identity"))
     first, second = (manifest["sample_id"][subsets == subset].iloc[0] for subset in ("train", "validation"))
     copy_face(copied, first, second)
-    said = rf"{what.replace('_', '-')} must be disjoint .* in train and validation"
-    with pytest.raises(UserError, match=said) as told:
+    message = rf"{what.replace('_', '-')} must be disjoint.* in train and validation"
+    with pytest.raises(UserError, match=message) as error:
         check_split(audited(copied, leaking, require_disjoint=(what,)))
-    assert ("looks like" in str(told.value)) == (what == "near_duplicates")
-    check_split(audited(copied, leaking))  # nobody asked
+    assert ("looks like" in str(error.value)) == (what == "near_duplicates")
+    check_split(audited(copied, leaking))  # leaks are allowed unless they are excluded
     check_split(audited(manifest, "identity", require_disjoint=(what,)))
 
 
-def test_identities_cannot_be_required_to_be_disjoint_where_none_is_known():
+def test_disjoint_identities_cannot_be_required_if_unknown():
     manifest = manifest_of({f"{label}/{i}": [] for label in ("real", "fake") for i in range(20)})
     audit = audited(manifest, "identity")
     check_split(audit)
-    (said,) = notes(audit)
-    assert said.startswith("40 videos do not say who is in them")
-    with pytest.raises(UserError, match="does not name them"):
+    (note,) = notes(audit)
+    assert note.startswith("40 videos have no known identities")
+    with pytest.raises(UserError, match="does not provide them"):
         check_split(audited(manifest, "identity", require_disjoint=("identities",)))
 
 
-def test_what_does_not_separate_is_said():
+def test_notes_count_fakes_across_subsets():
     manifest = corpus(persons=20, cast=20)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
     count = manifest["video_id"][subsets == "unused"].nunique()
-    (said,) = notes(audit_split(manifest, subsets, SplitPolicy("identity")))
-    assert said == (
-        f"identity: {count} of 380 fake videos ({count / 380:.1%}) join persons of two subsets and are left out."
+    (note,) = notes(audit_split(manifest, subsets, SplitPolicy("identity")))
+    assert note == (
+        f"identity: {count} of 380 fake videos ({count / 380:.1%}) show people from two different subsets "
+        "and are excluded."
     )
     assert notes(audited(corpus(persons=20, cast=4), "identity")) == []
 
 
-def test_what_no_list_names_and_what_has_no_label_is_said():
+def test_notes_count_unlisted_and_unlabelled_videos():
     manifest = corpus(persons=20, cast=4)
     videos = manifest["video_id"].unique()
     manifest["official_subset"] = manifest["video_id"].map(dict(zip(videos[3:], SUBSETS * 100, strict=False)))
     manifest.loc[manifest["video_id"] == videos[-1], "label"] = "unlabelled"
     assert notes(audited(manifest, "official")) == [
-        "official: 3 of 60 fake videos (5.0%) are not in the corpus's lists and are left out.",
-        "official: 1 of 1 unlabelled videos (100.0%) cannot be trained on and are left out.",
+        "official: 3 of 60 fake videos (5.0%) are not in the corpus's lists and are excluded.",
+        "official: 1 of 1 unlabelled videos (100.0%) cannot be used for training or evaluation and are excluded.",
     ]

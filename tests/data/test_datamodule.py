@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import SIZE
 
-from deepfake_ms.data.datamodule import FaceDataModule
+from deepfake_ms.data.loaders import FaceDataModule
 from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.data.splits import SplitPolicy, split_manifest
 

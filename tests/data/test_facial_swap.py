@@ -10,7 +10,7 @@ from conftest import SIZE, formula_image
 
 from deepfake_ms.data import facial_swap
 from deepfake_ms.data.augmentation import augment_with_box, build_augmentation
-from deepfake_ms.data.datamodule import FaceDataModule
+from deepfake_ms.data.loaders import FaceDataModule
 from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.data.face_masks import EyeMask
 from deepfake_ms.data.face_pairs import NO_PARTNER, find_partners

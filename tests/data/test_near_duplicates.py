@@ -8,7 +8,7 @@ from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
 OCTAVES = (4, 8, 16, 32, 64, 112)
 
 
-def test_the_nearest_is_found_as_by_counting_bits():
+def test_nearest_hash_equals_a_bit_count():
     random = np.random.default_rng(0)
     others = random.integers(0, 256, (50, 32), dtype=np.uint8)
     near = others[random.permutation(50)[:20]].copy()
@@ -28,19 +28,19 @@ def test_no_faces():
 @pytest.mark.parametrize(
     ("folder", "count"), [pytest.param("faces/real", 23, id="real"), pytest.param("faces/fake", 22, id="fake")]
 )
-def test_real_faces_are_found_again_after_re_encoding_and_not_taken_for_others(shared, folder, count):
+def test_real_faces_match_their_altered_copies_and_no_other_faces(shared, folder, count):
     crops = [cv2.imread(str(path))[..., ::-1] for path in sorted((shared / "real-samples" / folder).glob("*.jpg"))]
     hashes = [perceptual_hash(np.ascontiguousarray(crop)) for crop in crops]
     assert len(hashes) == count
-    own = list(range(count))
+    indices = list(range(count))
     for change in (compressed, shrunk, shifted):
-        assert find_near_duplicates([perceptual_hash(change(crop)) for crop in crops], hashes).tolist() == own
-    for number in own:
+        assert find_near_duplicates([perceptual_hash(change(crop)) for crop in crops], hashes).tolist() == indices
+    for number in indices:
         assert find_near_duplicates([hashes[number]], hashes[:number] + hashes[number + 1 :]).tolist() == [-1]
 
 
-def test_drawn_clouds_are_found_again_too():
-    crops = [clouds(number) for number in range(8)]
+def test_random_textures_match_their_altered_copies_and_no_others():
+    crops = [texture(number) for number in range(8)]
     hashes = [perceptual_hash(crop) for crop in crops]
     for change in (compressed, shrunk, shifted):
         found = find_near_duplicates([perceptual_hash(change(crop)) for crop in crops], hashes)
@@ -48,8 +48,8 @@ def test_drawn_clouds_are_found_again_too():
     assert find_near_duplicates(hashes[:4], hashes[4:]).tolist() == [-1] * 4
 
 
-def clouds(number: int) -> np.ndarray:
-    """Noise of all scales, the coarse ones stronger, as in photographs."""
+def texture(number: int) -> np.ndarray:
+    """Noise at all scales, stronger at coarse scales, as in photographs."""
     random = np.random.default_rng(number)
     octaves = [
         cv2.resize(random.normal(size=(n, n, 3)) / n, (224, 224), interpolation=cv2.INTER_CUBIC) for n in OCTAVES

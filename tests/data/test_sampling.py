@@ -16,7 +16,7 @@ def epoch_of(sampler: EpochSampler, epoch: int) -> list[tuple[int, int]]:
     return list(sampler)
 
 
-def test_ranks_share_each_epoch_without_overlap():
+def test_ranks_split_each_epoch_without_overlap():
     ranks = [EpochSampler(26, batch_size=4, seed=0, stage="one", rank=rank, world_size=3) for rank in range(3)]
     for epoch in range(3):
         shares = [epoch_of(sampler, epoch) for sampler in ranks]
@@ -24,7 +24,7 @@ def test_ranks_share_each_epoch_without_overlap():
         positions = [position for share in shares for _, position in share]
         assert len(set(positions)) == 24
         assert set(positions) <= set(range(26))
-        assert {drawn_in for share in shares for drawn_in, _ in share} == {epoch}
+        assert {own_epoch for share in shares for own_epoch, _ in share} == {epoch}
 
 
 def test_order_is_keyed_by_seed_stage_and_epoch():
@@ -36,14 +36,14 @@ def test_order_is_keyed_by_seed_stage_and_epoch():
     assert len({tuple(each) for each in (order(), order(seed=1), order(stage="two"), order(epoch=1))}) == 4
 
 
-def test_those_dropped_differ_between_epochs():
+def test_skipped_samples_differ_between_epochs():
     sampler = EpochSampler(10, batch_size=4, seed=0, stage="one")
     seen = Counter(position for epoch in range(10) for _, position in epoch_of(sampler, epoch))
     assert set(seen) == set(range(10))
     assert sum(seen.values()) == 80
 
 
-def test_a_set_smaller_than_a_batch_is_used_whole():
+def test_set_smaller_than_a_batch_is_one_small_batch():
     sampler = EpochSampler(5, batch_size=32, seed=0, stage="one")
     assert sorted(position for _, position in sampler) == list(range(5))
     assert len(DataLoader(range(5), batch_size=32, sampler=sampler)) == 1
@@ -52,7 +52,7 @@ def test_a_set_smaller_than_a_batch_is_used_whole():
 
 
 class Echo(torch.utils.data.Dataset):
-    """Gives back what it is asked for."""
+    """Returns its index."""
 
     def __len__(self) -> int:
         return 12
@@ -70,11 +70,11 @@ def echo_loader(num_workers: int = 0, **settings) -> ResumableLoader:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_loader_resumes_after_the_batches_handed_out(num_workers):
+def test_loader_resumes_after_the_yielded_batches(num_workers):
     whole = [batch.tolist() for batch in echo_loader(num_workers)]
     first = echo_loader(num_workers)
-    handed_out = iter(first)
-    assert [next(handed_out).tolist() for _ in range(2)] == whole[:2]
+    batches = iter(first)
+    assert [next(batches).tolist() for _ in range(2)] == whole[:2]
 
     second = echo_loader(num_workers)
     second.load_state_dict(first.state_dict())
@@ -86,7 +86,7 @@ def test_loader_resumes_after_the_batches_handed_out(num_workers):
 
 
 class Recorder(L.LightningModule):
-    """A model whose weights depend on the order of its batches; notes each batch and the epoch it was trained in."""
+    """A model whose weights depend on the order of its batches; records each batch and its epoch."""
 
     def __init__(self, interrupt_at: int | None = None) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def test_fit_resumes_bit_exactly_from_every_step(tmp_path, num_workers, settings
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("interrupt_at", [2, 4, 5])
-def test_a_batch_interrupted_in_its_step_is_done_again(tmp_path, interrupt_at):
+def test_batch_interrupted_during_its_step_is_repeated(tmp_path, interrupt_at):
     whole = fit(tmp_path / "whole", Recorder(), num_workers=0)
     with pytest.raises(InterruptedError):
         fit(tmp_path / "cut", Recorder(interrupt_at), num_workers=0)

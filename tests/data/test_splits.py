@@ -7,11 +7,11 @@ from corpora import corpus, manifest_of, persons_on, shares
 from deepfake_ms.data.splits import SUBSETS, SplitPolicy, balance, split_manifest
 from deepfake_ms.errors import UserError
 
-TWO_SIDES = list(combinations(SUBSETS, 2))
+PAIRS = list(combinations(SUBSETS, 2))
 
 
 @pytest.mark.parametrize("policy", ["paper_frames", "video", "identity"])
-def test_proportions_hold_for_each_class(policy):
+def test_fractions_hold_for_each_class(policy):
     manifest = corpus(persons=40, cast=4, anonymous=20)
     subsets = split_manifest(manifest, SplitPolicy(policy))
     for label in ("real", "fake"):
@@ -19,7 +19,7 @@ def test_proportions_hold_for_each_class(policy):
 
 
 @pytest.mark.parametrize("policy", ["paper_frames", "video", "identity", "official"])
-def test_independent_of_row_order_and_seeded(policy):
+def test_split_is_seeded_and_independent_of_row_order(policy):
     manifest = corpus(persons=20, cast=4, anonymous=10)
     subsets = split_manifest(manifest, SplitPolicy(policy, seed=1))
     shuffled = manifest.sample(frac=1, random_state=0)
@@ -29,32 +29,32 @@ def test_independent_of_row_order_and_seeded(policy):
     assert not split_manifest(manifest, SplitPolicy(policy, seed=2)).equals(subsets)
 
 
-def test_identity_keeps_casts_together_and_uses_everything():
+def test_identity_keeps_casts_together_and_uses_all_faces():
     manifest = corpus(persons=20, cast=4, anonymous=5)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
     assert set(subsets) == set(SUBSETS)
-    for one, other in TWO_SIDES:
+    for one, other in PAIRS:
         assert not persons_on(manifest, subsets, one) & persons_on(manifest, subsets, other)
 
 
-def test_identity_deals_out_persons_when_all_are_swapped_with_all():
+def test_identity_assigns_people_one_by_one_if_everyone_is_swapped_with_everyone():
     manifest = corpus(persons=20, cast=20, anonymous=20)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
     assert shares(manifest, subsets, "real") == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
-    for one, other in TWO_SIDES:
+    for one, other in PAIRS:
         assert not persons_on(manifest, subsets, one) & persons_on(manifest, subsets, other)
-    # Unused are exactly the fakes whose two persons stand on different subsets.
+    # Exactly the fakes with people from two subsets are unused.
     alone = manifest["identities"].map(len) == 1
     subset_of = dict(zip(manifest.loc[alone, "identities"].str[0], subsets[alone], strict=True))
-    crossing = manifest["identities"].map(lambda persons: len({subset_of[person] for person in persons}) == 2)
+    crossing = manifest["identities"].map(lambda people: len({subset_of[person] for person in people}) == 2)
     assert ((subsets == "unused") == crossing).all()
     assert crossing.any()
 
 
 def graph(fakes: list[tuple[int, int]]) -> dict[str, list[str]]:
-    """One real video of each person, and fakes that join two."""
-    persons = sorted({person for pair in fakes for person in pair})
-    real = {f"real/id{person}": [f"id{person}"] for person in persons}
+    """One real video of each person, and one fake of each given pair."""
+    people = sorted({person for pair in fakes for person in pair})
+    real = {f"real/id{person}": [f"id{person}"] for person in people}
     return real | {f"fake/id{one}_id{other}": [f"id{one}", f"id{other}"] for one, other in fakes}
 
 
@@ -66,10 +66,10 @@ def graph(fakes: list[tuple[int, int]]) -> dict[str, list[str]]:
         pytest.param([(i, (i + 1) % 60) for i in range(60)] + [(i, (i + 7) % 60) for i in range(60)], id="net"),
     ],
 )
-def test_identity_on_a_graph_in_one_piece_leaves_out_only_what_joins_two_sides(fakes):
+def test_identity_on_a_connected_graph_excludes_only_fakes_across_subsets(fakes):
     manifest = manifest_of(graph(fakes), frames=1)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
-    for one, other in TWO_SIDES:
+    for one, other in PAIRS:
         assert not persons_on(manifest, subsets, one) & persons_on(manifest, subsets, other)
     real = manifest["label"] == "real"
     assert (subsets[real] != "unused").all()
@@ -80,7 +80,7 @@ def test_identity_on_a_graph_in_one_piece_leaves_out_only_what_joins_two_sides(f
     assert crossing.any()
 
 
-def test_identity_uses_all_of_a_corpus_without_known_persons():
+def test_identity_uses_all_videos_if_identities_are_unknown():
     videos = {f"{label}/{i}": [] for label in ("real", "fake") for i in range(20)}
     manifest = manifest_of(videos)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
@@ -88,7 +88,7 @@ def test_identity_uses_all_of_a_corpus_without_known_persons():
     assert subsets.groupby(manifest["video_id"]).nunique().max() == 1
 
 
-def test_official_test_list_and_validation_by_identity():
+def test_official_keeps_the_test_list_and_splits_the_rest_by_identity():
     manifest = corpus(persons=20, cast=4, anonymous=10)
     subsets = split_manifest(manifest, SplitPolicy("official"))
     assert ((subsets == "test") == (manifest["official_subset"] == "test")).all()
@@ -97,7 +97,7 @@ def test_official_test_list_and_validation_by_identity():
     assert (rest == "validation").mean() == pytest.approx(0.25, abs=0.1)
 
 
-def test_official_lists_of_all_three_sides_are_taken_as_they_are():
+def test_official_lists_of_all_three_subsets_are_used_unchanged():
     manifest = corpus(persons=20, cast=4)
     listed = manifest["video_id"].map(dict(zip(manifest["video_id"].unique(), SUBSETS * 100, strict=False)))
     manifest["official_subset"] = listed.mask(manifest["video_id"] == "real/id3_1")
@@ -114,16 +114,16 @@ def test_official_lists_of_all_three_sides_are_taken_as_they_are():
         (["test", "train"], "only train and test"),
     ],
 )
-def test_official_refuses_lists_that_make_no_split(listed, found):
+def test_official_rejects_incomplete_lists(listed, found):
     manifest = corpus(persons=20, cast=4).assign(official_subset=None)
     for number, subset in enumerate(listed):
         manifest.loc[manifest["video_id"] == f"real/id{number}_0", "official_subset"] = subset
-    with pytest.raises(UserError, match=f"lists name {found}, .*choose another split policy"):
+    with pytest.raises(UserError, match=f"lists name {found}, .*choose another split.policy"):
         split_manifest(manifest, SplitPolicy("official"))
 
 
-def test_official_refuses_a_corpus_of_test_videos_only():
-    with pytest.raises(UserError, match="every video is in the corpus's test list"):
+def test_official_rejects_a_corpus_of_test_videos_only():
+    with pytest.raises(UserError, match="all videos are in the corpus's test list"):
         split_manifest(corpus(persons=20, cast=4).assign(official_subset="test"), SplitPolicy("official"))
 
 
@@ -134,7 +134,7 @@ def test_unlabelled_faces_are_unused():
     assert ((subsets == "unused") == (manifest["label"] == "unlabelled")).all()
 
 
-def test_balance_takes_as_many_of_each_from_the_rows():
+def test_balance_chooses_equally_many_of_each_class_from_the_rows():
     manifest = corpus(persons=20, cast=4)
     rows = np.arange(0, len(manifest), 2)
     chosen = balance(manifest, rows, per_class=10, seed=0)
@@ -145,7 +145,7 @@ def test_balance_takes_as_many_of_each_from_the_rows():
     assert not np.array_equal(chosen, balance(manifest, rows, per_class=10, seed=1))
 
 
-def test_balance_is_bounded_by_the_smaller_class():
+def test_balance_is_limited_by_the_smaller_class():
     manifest = corpus(persons=20, cast=4)
     labels = manifest.iloc[balance(manifest, np.arange(len(manifest)), per_class=4000, seed=0)]["label"]
     assert set(labels.value_counts()) == {manifest["label"].value_counts().min()}
@@ -166,6 +166,6 @@ def test_balance_needs_both_classes():
         {"require_disjoint": ("faces",)},
     ],
 )
-def test_refuses_bad_settings(setting):
+def test_invalid_settings_are_rejected(setting):
     with pytest.raises(UserError, match="split"):
         SplitPolicy(**setting)

@@ -1,4 +1,4 @@
-"""The Celeb-DF tree, as empty files: nothing is opened to find the sources."""
+"""The Celeb-DF tree, made of empty files: `find_corpus` opens no video."""
 
 import pytest
 
@@ -27,33 +27,45 @@ def corpus(tmp_path):
 def test_labels_identities_and_test_list(corpus):
     sources = {source.name: source for source in find_corpus("celebdf", corpus).sources}
     assert list(sources) == sorted(VIDEOS)
-    told = {name: (s.video_id, s.label, s.method, s.identities, s.official_subset) for name, s in sources.items()}
-    assert told == {
-        "Celeb-real/id0_0000.mp4": ("Celeb-real/id0_0000", "real", "real", ("id0",), None),
-        "Celeb-real/id1_0003.mp4": ("Celeb-real/id1_0003", "real", "real", ("id1",), None),
-        "YouTube-real/00170.mp4": ("YouTube-real/00170", "real", "real", ("youtube_00170",), "test"),
+    found = {
+        name: (s.video_id, s.label, s.method, s.identities, s.source_video, s.official_subset)
+        for name, s in sources.items()
+    }
+    assert found == {
+        "Celeb-real/id0_0000.mp4": ("Celeb-real/id0_0000", "real", "real", ("id0",), None, None),
+        "Celeb-real/id1_0003.mp4": ("Celeb-real/id1_0003", "real", "real", ("id1",), None, None),
+        "YouTube-real/00170.mp4": ("YouTube-real/00170", "real", "real", ("youtube_00170",), None, "test"),
         "Celeb-synthesis/id0_id1_0000.mp4": (
             "Celeb-synthesis/id0_id1_0000",
             "fake",
             "celebdf_swap",
             ("id0", "id1"),
+            "Celeb-real/id0_0000",
             "test",
         ),
     }
     assert all(source.path.is_file() and source.media == "video" for source in sources.values())
 
 
-def test_what_the_list_names_and_the_folders_lack_is_told(corpus):
+def test_a_fake_whose_real_video_is_not_in_the_corpus_has_no_source_video(corpus):
+    for name in ("Celeb-synthesis/id1_id0_0000.mp4", "Celeb-synthesis/id1_id0_0003.mp4"):
+        (corpus / name).touch()
+    found = {source.video_id: source.source_video for source in find_corpus("celebdf", corpus).sources}
+    assert found["Celeb-synthesis/id1_id0_0000"] is None
+    assert found["Celeb-synthesis/id1_id0_0003"] == "Celeb-real/id1_0003"
+
+
+def test_listed_videos_that_the_folders_lack_are_reported(corpus):
     assert find_corpus("celebdf", corpus).missing == ("Celeb-real/id9_0009.mp4",)
 
 
-def test_hidden_files_are_passed_over(corpus):
+def test_hidden_files_are_ignored(corpus):
     (corpus / "Celeb-real" / "._id0_0000.mp4").touch()
     assert len(find_corpus("celebdf", corpus).sources) == len(VIDEOS)
 
 
 @pytest.mark.parametrize("missing", [*VIDEOS[2:], "List_of_testing_videos.txt"])
-def test_what_is_missing_is_named_with_the_expected_tree(corpus, missing):
+def test_a_missing_part_is_named_with_the_expected_tree(corpus, missing):
     (corpus / missing).unlink()
     with pytest.raises(UserError, match=r"Celeb-synthesis/idA_idB_NNNN\.mp4") as error:
         find_corpus("celebdf", corpus)
@@ -65,7 +77,7 @@ def test_what_is_missing_is_named_with_the_expected_tree(corpus, missing):
 )
 def test_a_name_without_identities_is_refused(corpus, name):
     (corpus / name).touch()
-    with pytest.raises(UserError, match="does not say who"):
+    with pytest.raises(UserError, match="does not identify the people"):
         find_corpus("celebdf", corpus)
 
 

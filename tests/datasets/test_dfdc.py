@@ -1,4 +1,4 @@
-"""Parts of DFDC's training set, as empty files and small metadata."""
+"""Parts of DFDC's training set, made of empty files and small metadata."""
 
 import json
 
@@ -42,6 +42,26 @@ def test_labels_and_the_original_as_identity(tmp_path):
     assert found.missing == ()
 
 
+def test_the_original_is_the_source_video_in_whichever_part_it_lies(tmp_path):
+    make(tmp_path, {"dfdc_train_part_5": {"fff.mp4": {"label": "FAKE", "original": "eee.mp4"}}})
+    found = {s.video_id: s.source_video for s in find_corpus("dfdc", make(tmp_path)).sources}
+    assert found == {
+        "dfdc_train_part_0/aaa": None,
+        "dfdc_train_part_0/bbb": "dfdc_train_part_0/aaa",
+        "dfdc_train_part_0/ccc": None,
+        "dfdc_train_part_10/ddd": None,
+        "dfdc_train_part_10/eee": None,
+        "dfdc_train_part_5/fff": "dfdc_train_part_10/eee",
+    }
+
+
+@pytest.mark.parametrize(("label", "expected"), [("REAL", None), ("FAKE", "dfdc_train_part_0/aaa")])
+def test_an_original_whose_name_several_real_clips_share_is_unknown(tmp_path, label, expected):
+    make(tmp_path, {"dfdc_train_part_5": {"aaa.mp4": {"label": label}}})
+    found = {s.video_id: s.source_video for s in find_corpus("dfdc", make(tmp_path)).sources}
+    assert found["dfdc_train_part_0/bbb"] == expected
+
+
 def test_one_part_may_be_the_root(tmp_path):
     found = find_corpus("dfdc", make(tmp_path) / "dfdc_train_part_0")
     assert [(source.name, source.video_id) for source in found.sources] == [
@@ -51,7 +71,7 @@ def test_one_part_may_be_the_root(tmp_path):
     ]
 
 
-def test_sides_are_taken_if_the_parts_name_several(tmp_path):
+def test_subsets_are_official_if_the_parts_name_several(tmp_path):
     make(tmp_path)
     make(tmp_path, {"held_out": {"fff.mp4": {"label": "REAL", "split": "test"}, "ggg.mp4": {"label": "REAL"}}})
     subsets = {source.video_id: source.official_subset for source in find_corpus("dfdc", tmp_path).sources}
@@ -60,21 +80,21 @@ def test_sides_are_taken_if_the_parts_name_several(tmp_path):
     assert subsets["dfdc_train_part_0/aaa"] == "train"
 
 
-def test_named_clips_that_are_not_there_are_told(tmp_path):
+def test_listed_clips_that_the_folders_lack_are_reported(tmp_path):
     (make(tmp_path) / "dfdc_train_part_10/eee.mp4").unlink()
     assert find_corpus("dfdc", tmp_path).missing == ("dfdc_train_part_10/eee.mp4",)
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path):
+def test_hidden_files_and_folders_are_ignored(tmp_path):
     make(tmp_path)
     (tmp_path / "dfdc_train_part_0/._aaa.mp4").touch()
     make(tmp_path, {".trash": {"zzz.mp4": {"label": "REAL"}}})
     assert len(find_corpus("dfdc", tmp_path).sources) == 5
 
 
-def test_clips_that_the_metadata_does_not_name_are_refused(tmp_path):
+def test_clips_that_the_metadata_does_not_list_are_refused(tmp_path):
     (make(tmp_path) / "dfdc_train_part_0/zzz.mp4").touch()
-    with pytest.raises(UserError, match=r"does not name 1 of the clips beside it, e\.g\. zzz\.mp4"):
+    with pytest.raises(UserError, match=r"does not list 1 of the clips in its folder, e\.g\. zzz\.mp4"):
         find_corpus("dfdc", tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The FaceForensics++ tree, as empty files."""
+"""The FaceForensics++ tree, made of empty files."""
 
 import json
 
@@ -41,24 +41,25 @@ def by_id(corpus):
     return sources
 
 
-def test_labels_methods_identities_and_sides(corpus):
+def test_labels_methods_identities_sources_and_subsets(corpus):
     found = by_id(find_corpus("faceforensics", corpus))
     assert len(found) == len(REALS) + len(METHODS) * len(FAKES)
-    told = {
+    described = {
         video_id: (
             found[video_id].label,
             found[video_id].method,
             found[video_id].identities,
+            found[video_id].source_video,
             found[video_id].official_subset,
         )
         for video_id in ("youtube/003", "Deepfakes/000_003", "FaceShifter/003_000", "Deepfakes/010_011", "youtube/021")
     }
-    assert told == {
-        "youtube/003": ("real", "real", ("003",), "train"),
-        "Deepfakes/000_003": ("fake", "Deepfakes", ("000", "003"), "train"),
-        "FaceShifter/003_000": ("fake", "FaceShifter", ("003", "000"), "train"),
-        "Deepfakes/010_011": ("fake", "Deepfakes", ("010", "011"), "validation"),
-        "youtube/021": ("real", "real", ("021",), "test"),
+    assert described == {
+        "youtube/003": ("real", "real", ("003",), None, "train"),
+        "Deepfakes/000_003": ("fake", "Deepfakes", ("000", "003"), "youtube/000", "train"),
+        "FaceShifter/003_000": ("fake", "FaceShifter", ("003", "000"), "youtube/003", "train"),
+        "Deepfakes/010_011": ("fake", "Deepfakes", ("010", "011"), "youtube/010", "validation"),
+        "youtube/021": ("real", "real", ("021",), None, "test"),
     }
     source = found["Deepfakes/000_003"]
     assert source.name == "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4"
@@ -66,13 +67,13 @@ def test_labels_methods_identities_and_sides(corpus):
 
 
 @pytest.mark.parametrize("folder", ["", "splits", "dataset/splits"])
-def test_split_files_are_found_where_people_put_them(tmp_path, folder):
+def test_split_files_are_found_in_the_usual_places(tmp_path, folder):
     make_sequences(tmp_path)
     make_splits(tmp_path / folder)
     assert by_id(find_corpus("faceforensics", tmp_path))["youtube/020"].official_subset == "test"
 
 
-def test_what_the_lists_promise_and_the_folders_lack_is_told(corpus):
+def test_listed_videos_that_the_folders_lack_are_reported(corpus):
     (corpus / "original_sequences/youtube/c23/videos/011.mp4").unlink()
     missing = find_corpus("faceforensics", corpus, {"methods": ["Deepfakes"]}).missing
     assert missing == (
@@ -82,34 +83,34 @@ def test_what_the_lists_promise_and_the_folders_lack_is_told(corpus):
     )
 
 
-def test_without_split_files_nothing_is_official_nor_missing(tmp_path):
+def test_without_split_files_nothing_is_official_or_missing(tmp_path):
     make_sequences(tmp_path)
     corpus = find_corpus("faceforensics", tmp_path)
     assert {source.official_subset for source in corpus.sources} == {None}
     assert corpus.missing == ()
 
 
-def test_some_split_files_without_the_others_are_refused(corpus):
+def test_an_incomplete_set_of_split_files_is_refused(corpus):
     (corpus / "splits/val.json").unlink()
     with pytest.raises(UserError, match=r"splits lacks val\.json"):
         find_corpus("faceforensics", corpus)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '[["000"]]', "[[0, 3]]", '["000", "003"]'])
-def test_a_split_file_that_is_no_list_of_pairs_is_refused(corpus, text):
+def test_a_split_file_that_is_not_a_list_of_pairs_is_refused(corpus, text):
     (corpus / "splits/val.json").write_text(text)
     with pytest.raises(UserError, match=r"val\.json is not a list of pairs"):
         find_corpus("faceforensics", corpus)
 
 
-def test_a_sequence_on_two_sides_is_refused(corpus):
+def test_a_sequence_in_two_subsets_is_refused(corpus):
     (corpus / "splits/test.json").write_text('[["020", "010"]]')
     with pytest.raises(UserError, match=r"test\.json names 010"):
         find_corpus("faceforensics", corpus)
 
 
 @pytest.mark.parametrize("folder", ["raw", "c0"])
-def test_the_uncompressed_folder_may_have_either_name(tmp_path, folder):
+def test_the_folder_of_c0_may_have_either_name(tmp_path, folder):
     make_sequences(tmp_path, folder)
     names = {source.name for source in find_corpus("faceforensics", tmp_path, {"compression": "c0"}).sources}
     assert f"original_sequences/youtube/{folder}/videos/000.mp4" in names
@@ -122,7 +123,7 @@ def test_both_names_at_once_are_refused(tmp_path):
         find_corpus("faceforensics", tmp_path, {"compression": "c0"})
 
 
-def test_methods_are_chosen(corpus):
+def test_methods_can_be_selected(corpus):
     chosen = find_corpus("faceforensics", corpus, {"methods": ["FaceShifter", "Deepfakes"]})
     assert {source.method for source in chosen.sources} == {"real", "FaceShifter", "Deepfakes"}
     one = find_corpus("faceforensics", corpus, {"methods": "NeuralTextures"})
@@ -130,27 +131,27 @@ def test_methods_are_chosen(corpus):
 
 
 @pytest.mark.parametrize("methods", [["Deepfakes", "FaceSwap"], ["DeepFakeDetection"], []])
-def test_a_method_that_is_not_there_is_refused_with_those_that_are(corpus, methods):
+def test_an_unavailable_method_is_refused_with_the_available_ones(corpus, methods):
     with pytest.raises(UserError, match="Deepfakes, NeuralTextures, FaceShifter") as error:
         find_corpus("faceforensics", corpus, {"methods": methods})
     assert not methods or methods[-1] in str(error.value)
 
 
-def test_another_compression_is_refused_with_those_that_are_there(corpus):
+def test_an_unavailable_compression_is_refused_with_the_available_ones(corpus):
     with pytest.raises(UserError, match=r"no c40 videos in original_sequences/youtube/ \(but c23\)"):
         find_corpus("faceforensics", corpus, {"compression": "c40"})
     with pytest.raises(UserError, match="c0, c23, c40"):
         find_corpus("faceforensics", corpus, {"compression": "hq"})
 
 
-def test_hidden_files_are_passed_over(corpus):
+def test_hidden_files_are_ignored(corpus):
     (corpus / "original_sequences/youtube/c23/videos/._000.mp4").touch()
     assert len(find_corpus("faceforensics", corpus).sources) == len(REALS) + len(METHODS) * len(FAKES)
 
 
 def test_a_name_without_identities_is_refused(corpus):
     (corpus / "manipulated_sequences/Deepfakes/c23/videos/000.mp4").touch()
-    with pytest.raises(UserError, match="does not say who"):
+    with pytest.raises(UserError, match="does not identify the people"):
         find_corpus("faceforensics", corpus)
 
 
@@ -167,7 +168,7 @@ def test_wrong_roots_are_refused_with_the_expected_tree(tmp_path):
 
 
 @pytest.mark.parametrize("data", ["faceforensics", "dfd"])
-def test_the_configuration_is_named_by_its_compression(call, data):
+def test_the_name_of_the_data_includes_the_compression(call, data):
     status, out, _ = call(
         "prepare", f"data={data}", "data.root=x", "data.options.compression=c40", "--cfg", "job", "--resolve"
     )

@@ -1,4 +1,4 @@
-"""Class folders, flat folders and the naming of images."""
+"""Class folders, flat folders and the names of images."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def make(root, *names):
     return root
 
 
-def test_class_folders_are_searched_in_depth_and_alone(tmp_path):
+def test_only_class_folders_are_searched_with_their_subfolders(tmp_path):
     root = make(tmp_path, "real/a.mp4", "Fake/deep/er/b.WEBM", "fake_notes.txt", "elsewhere/c.mp4", "real/notes.txt")
     found = [(s.name, s.video_id, s.label, s.method, s.media) for s in find_corpus("folder", root).sources]
     assert found == [
@@ -22,7 +22,7 @@ def test_class_folders_are_searched_in_depth_and_alone(tmp_path):
     ]
 
 
-def test_one_class_alone_is_found(tmp_path):
+def test_a_single_class_is_found(tmp_path):
     assert [s.label for s in find_corpus("folder", make(tmp_path, "fake/a.mov", "fake/b.mkv")).sources] == [
         "fake",
         "fake",
@@ -31,7 +31,10 @@ def test_one_class_alone_is_found(tmp_path):
 
 def test_a_flat_folder_is_unlabelled(tmp_path):
     sources = find_corpus("folder", make(tmp_path, "a.avi", "more/b.png", ".hidden/c.mp4", "._a.mp4")).sources
-    assert [(s.name, s.label) for s in sources] == [("a.avi", "unlabelled"), ("more/b.png", "unlabelled")]
+    assert [(s.name, s.label, s.source_video) for s in sources] == [
+        ("a.avi", "unlabelled", None),
+        ("more/b.png", "unlabelled", None),
+    ]
 
 
 def test_numbered_images_belong_to_one_video(tmp_path):

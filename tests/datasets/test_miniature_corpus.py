@@ -29,7 +29,7 @@ def drawn(tmp_path_factory):
     return draw_corpus(SMALL, tmp_path_factory.mktemp("miniature") / "corpus", workers=1)
 
 
-def test_layout_and_test_list_are_celeb_dfs(drawn):
+def test_layout_and_test_list_are_those_of_celeb_df(drawn):
     files = files_of(drawn)
     videos = {name for name in files if name.endswith(".mp4")}
     assert {name for name in videos if name.startswith("Celeb-real")} == {
@@ -50,7 +50,7 @@ def test_layout_and_test_list_are_celeb_dfs(drawn):
     assert set(files) == videos | {"List_of_testing_videos.txt", "corpus.json"}
 
 
-def test_videos_are_h264_of_the_recipes_size_and_length(drawn):
+def test_videos_are_h264_with_the_size_and_length_of_the_settings(drawn):
     with av.open(str(drawn / "Celeb-real/id0_0000.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 96, 96)
@@ -67,14 +67,14 @@ def test_corpus_json_says_that_it_is_synthetic_and_what_was_drawn(drawn):
     assert all(set(strengths) == {"eyes", "seam", "mouth", "resample"} for strengths in document["fakes"].values())
 
 
-def test_number_of_workers_changes_no_byte(drawn, tmp_path):
+def test_the_number_of_workers_changes_no_byte(drawn, tmp_path):
     calls = []
     root = draw_corpus(SMALL, tmp_path / "again", workers=2, progress=lambda *call: calls.append(call))
     assert files_of(root) == files_of(drawn)
     assert calls == [(done, 9) for done in range(10)]
 
 
-def test_more_videos_change_no_other():
+def test_adding_videos_does_not_change_the_others():
     larger = replace(SMALL, identities=8, videos_per_identity=2, youtube_people=3, fakes=16)
     larger_plan = {video.name: video for video in plan_corpus(larger)}
     for video in plan_corpus(replace(SMALL, fakes=4)):
@@ -85,7 +85,7 @@ def test_more_videos_change_no_other():
             assert np.array_equal(eyes, same_eyes)
 
 
-def test_more_fakes_keep_the_fewer():
+def test_a_larger_number_of_fakes_contains_the_smaller():
     plans = [set(plan_corpus(replace(MiniatureSettings(), fakes=fakes))) for fakes in (0, 40, 130)]
     assert plans[0] < plans[1] < plans[2]
 
@@ -97,7 +97,7 @@ def test_another_seed_draws_other_people():
     assert np.abs(frame.astype(int) - other).mean() > 5
 
 
-def test_plan_keeps_casts_and_sides_apart():
+def test_casts_are_not_divided_between_training_and_test():
     plan = plan_corpus(MiniatureSettings())
     tested = {person for video in plan if video.official_test for person in (video.target, video.donor)} - {None}
     trained = {person for video in plan if not video.official_test for person in (video.target, video.donor)} - {None}
@@ -111,18 +111,18 @@ def test_plan_keeps_casts_and_sides_apart():
     assert np.mean(real) == pytest.approx(np.mean(fake), abs=0.02)
 
 
-def test_eye_shortcut_spares_only_fakes_of_its_side():
+def test_the_eye_shares_apply_to_their_own_subset():
     plan = plan_corpus(MiniatureSettings(eye_share_training=1.0, eye_share_test=0.4))
     trained, tested = (
-        [video.artefacts.eyes > 0 for video in plan if video.is_fake and video.official_test is side]
-        for side in (False, True)
+        [video.artefacts.eyes > 0 for video in plan if video.is_fake and video.official_test is is_test]
+        for is_test in (False, True)
     )
     assert all(trained)
     assert 0.2 < np.mean(tested) < 0.6
     assert all(video.artefacts.mouth > 0 for video in plan if video.is_fake)
 
 
-def test_quality_spread_weakens_each_fake_by_a_factor_of_its_own():
+def test_quality_spread_weakens_each_fake_by_its_own_factor():
     even, spread = (
         {video.name: video.artefacts for video in plan_corpus(MiniatureSettings(quality_spread=value)) if video.is_fake}
         for value in (0.0, 0.8)
@@ -184,7 +184,7 @@ def test_complete_corpus_is_reused(drawn, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in drawn.rglob("*.*")}
     monkeypatch.setattr(corpus, "_draw_video", lambda *_: pytest.fail("drew again"))
     assert draw_corpus(SMALL, drawn, workers=1) == drawn
-    before.pop(drawn / corpus.LOCK_NAME)
+    before.pop(drawn / corpus.LOCK_NAME, None)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -203,9 +203,9 @@ def test_two_at_once_draw_every_video_once(drawn, tmp_path, monkeypatch):
     assert files_of(tmp_path / "corpus") == files_of(drawn)
 
 
-def test_another_recipe_or_generator_is_refused(drawn, monkeypatch):
+def test_other_settings_or_another_generator_are_refused(drawn, monkeypatch):
     before = files_of(drawn)
-    with pytest.raises(UserError, match=r"corpus.*another settings.*another folder"):
+    with pytest.raises(UserError, match=r"corpus.*other settings.*another folder"):
         draw_corpus(replace(SMALL, artefacts={"eyes": 0.9}), drawn, workers=1)
     monkeypatch.setattr(corpus, "GENERATOR_VERSION", corpus.GENERATOR_VERSION + 1)
     with pytest.raises(UserError, match="generator version"):
@@ -213,10 +213,10 @@ def test_another_recipe_or_generator_is_refused(drawn, monkeypatch):
     assert files_of(drawn) == before
 
 
-def test_unfinished_corpus_of_another_recipe_is_refused(tmp_path):
+def test_unfinished_corpus_with_other_settings_is_refused(tmp_path):
     with pytest.raises(Interrupted):
         draw_corpus(SMALL, tmp_path, workers=1, progress=interrupt_at(0))
-    with pytest.raises(UserError, match="another settings"):
+    with pytest.raises(UserError, match="other settings"):
         draw_corpus(replace(SMALL, crf=30), tmp_path, workers=1)
 
 
@@ -227,7 +227,7 @@ def test_foreign_folder_is_not_drawn_into(tmp_path):
     assert not list(tmp_path.rglob("*.mp4"))
 
 
-def test_whole_numbers_are_the_same_recipe():
+def test_integers_and_floats_give_the_same_settings():
     whole = MiniatureSettings(seconds=3, artefacts={"eyes": 1, "seam": 0, "mouth": 0, "resample": 0})
     fraction = MiniatureSettings(seconds=3.0, artefacts={"eyes": 1.0, "seam": 0.0, "mouth": 0.0, "resample": 0.0})
     assert corpus.describe_corpus(whole) == corpus.describe_corpus(fraction)
@@ -240,17 +240,17 @@ def test_whole_numbers_are_the_same_recipe():
         ({"artefacts": {"seam": -0.1}}, "seam is -0.1"),
         ({"artefacts": {"mouth": float("nan")}}, "mouth is nan"),
         ({"artefacts": {"nose": 0.5}}, "Unknown artefact nose"),
-        ({"identities": 10}, "whole casts of 4"),
-        ({"identities": 4}, "whole casts of 4"),
+        ({"identities": 10}, "a multiple of cast_size=4"),
+        ({"identities": 4}, "a multiple of cast_size=4"),
         ({"fakes": 253}, "only 252"),
         ({"size": 129}, "even number"),
         ({"crf": 60}, "crf is 60"),
-        ({"seconds": 0.01}, "not even one frame"),
+        ({"seconds": 0.01}, "less than one frame"),
         ({"cast_size": 1}, "cast_size is 1"),
         ({"eye_share_test": 2.0}, "eye_share_test is 2.0"),
         ({"quality_spread": -0.5}, "quality_spread is -0.5"),
     ],
 )
-def test_impossible_recipes_are_refused(values, message):
+def test_impossible_settings_are_refused(values, message):
     with pytest.raises(UserError, match=message):
         MiniatureSettings(**values)

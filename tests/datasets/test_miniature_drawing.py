@@ -1,4 +1,4 @@
-"""The drawings: what a swap and its artefacts change, and what a face detector makes of them."""
+"""The drawings: what a swap and its artefacts change, and whether a face detector finds the faces."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def test_swap_without_artefacts_is_the_donors_features_in_the_targets_look():
     assert changed(image, TARGET.shade(MOMENT))[inside].mean() > 0.2
 
 
-def test_mask_holds_the_features_and_spares_the_hair():
+def test_mask_covers_the_features_and_not_the_hair():
     mask, features = swap().mask[..., 0], DONOR.features
     for side in SIDES:
         assert mask[window(side * features.eye_x, features.eye_y, 0.17, 0.10)].min() == 1
@@ -49,7 +49,7 @@ def test_mask_holds_the_features_and_spares_the_hair():
     assert mask[TARGET.person.look.hairline - 0.2 > Y].max() == 0
 
 
-def claimed_area(artefact, face):
+def area_of(artefact, face):
     area = np.zeros_like(X, bool)
     if artefact == "eyes":
         for side in SIDES:
@@ -62,35 +62,35 @@ def claimed_area(artefact, face):
 
 
 @pytest.mark.parametrize("artefact", ["eyes", "seam", "mouth", "resample"])
-def test_artefact_changes_the_area_it_claims_and_grows(artefact):
+def test_artefact_changes_only_its_own_area_and_grows(artefact):
     flawless = swap()
     reference = flawless.shade(MOMENT)
     difference = 0.0
     for strength in (0.2, 0.6, 1.0):
         image = swap(**{artefact: strength}).shade(MOMENT)
-        assert not changed(image, reference)[~claimed_area(artefact, flawless)].any()
+        assert not changed(image, reference)[~area_of(artefact, flawless)].any()
         grown = np.abs(image - reference).sum()
         assert grown > difference
         difference = grown
 
 
-def test_eye_artefact_keeps_the_eyes_open_and_unlike():
+def test_eye_artefact_keeps_the_eyes_open_and_makes_them_differ():
     shut = replace(MOMENT, blink=1.0)
-    spoilt = swap(eyes=1.0)
-    left, right = (spoilt.eye_state(side, shut) for side in SIDES)
+    forged = swap(eyes=1.0)
+    left, right = (forged.eye_state(side, shut) for side in SIDES)
     assert left.blink == right.blink == 0
     assert np.abs(left.iris - right.iris).max() > 0.05
     assert left.gaze != right.gaze
-    honest = [swap().eye_state(side, shut) for side in SIDES]
-    assert honest[0].blink == 1
-    assert np.array_equal(honest[0].iris, honest[1].iris)
+    clean = [swap().eye_state(side, shut) for side in SIDES]
+    assert clean[0].blink == 1
+    assert np.array_equal(clean[0].iris, clean[1].iris)
 
 
-def test_artefacts_leave_the_surroundings_of_the_face_alone():
+def test_artefacts_do_not_change_the_surroundings_of_the_face():
     settings = MiniatureSettings(identities=8, fakes=10, seconds=1, fps=1)
     video = next(video for video in plan_corpus(settings) if video.is_fake)
     real = next(each for each in plan_corpus(settings) if each.name == video.scene)
-    (spoilt, eyes), (flawless, _), (undoctored, _) = (
+    (forged, eyes), (flawless, _), (original, _) = (
         next(render_video(each, settings))
         for each in (
             replace(video, artefacts=ArtefactStrengths(1, 1, 1, 1)),
@@ -101,9 +101,9 @@ def test_artefacts_leave_the_surroundings_of_the_face_alone():
     y, x = np.mgrid[: settings.size, : settings.size]
     inter_ocular = np.linalg.norm(eyes[1] - eyes[0])
     far = np.hypot(x - eyes[:, 0].mean(), y - eyes[:, 1].mean()) > 2.2 * inter_ocular
-    assert np.array_equal(spoilt[far], flawless[far])
-    assert np.array_equal(flawless[far], undoctored[far])
-    assert np.abs(spoilt.astype(int) - flawless).mean() > 0.5
+    assert np.array_equal(forged[far], flawless[far])
+    assert np.array_equal(flawless[far], original[far])
+    assert np.abs(forged.astype(int) - flawless).mean() > 0.5
 
 
 def test_mtcnn_finds_faces_and_eyes_after_encoding(tmp_path):
@@ -128,7 +128,7 @@ def test_mtcnn_finds_faces_and_eyes_after_encoding(tmp_path):
 
 
 def faces_of(settings):
-    """Face crops at 112 px [N, 3, 112, 112], fake or not [N] and in the test list or not [N]."""
+    """Face crops [N, 3, 112, 112], whether each is fake [N] and whether it is in the test list [N]."""
     crops, fake, test = [], [], []
     for video in plan_corpus(settings):
         for frame, eyes in render_video(video, settings):
@@ -144,7 +144,7 @@ def faces_of(settings):
 
 
 def auc_of_small_network(images, fake, test):
-    """Test AUC of four blocks of convolution and BatchNorm trained on the faces outside the test list."""
+    """Test AUC of four convolution and BatchNorm blocks trained on the faces outside the test list."""
     from sklearn.metrics import roc_auc_score
 
     torch.manual_seed(0)
@@ -175,5 +175,5 @@ def test_swap_without_artefacts_does_not_leak():
         seed=21, identities=32, youtube_people=8, fakes=120, seconds=2, fps=1, artefacts=NO_ARTEFACTS
     )
     assert auc_of_small_network(*faces_of(settings)) < 0.65
-    glaring = replace(settings, artefacts=ArtefactStrengths(eyes=1.0, seam=1.0, mouth=1.0, resample=1.0))
-    assert auc_of_small_network(*faces_of(glaring)) > 0.9
+    obvious = replace(settings, artefacts=ArtefactStrengths(eyes=1.0, seam=1.0, mouth=1.0, resample=1.0))
+    assert auc_of_small_network(*faces_of(obvious)) > 0.9

@@ -7,7 +7,7 @@ from deepfake_ms.errors import UserError
 
 
 def write(root, *rows, header="path,label", name="files.csv", touch=True):
-    """A table, and the (empty) files that its first cells name."""
+    """Write a table, and empty files at the paths in its first column."""
     for row in rows:
         path = root / row.split(",")[0]
         if touch and path.suffix:
@@ -21,24 +21,24 @@ def write(root, *rows, header="path,label", name="files.csv", touch=True):
 def test_all_columns(tmp_path):
     table = write(
         tmp_path,
-        "clips/a.mp4,real,,anna,,train",
-        "b/x.png, Fake ,b,anna; ben,faceswap,test",
+        "clips/a.mp4,real,,anna,,,train",
+        "b/x.png, Fake ,b,anna; ben,clips/a,faceswap,test",
         "",
-        "b/c.png,fake,b,anna; ben,faceswap,test",
-        "d.mov,,,,,",
-        header="path,label,video,identity,method,subset",
+        "b/c.png,fake,b,anna; ben,clips/a,faceswap,test",
+        "d.mov,,,,,,",
+        header="path,label,video,identity,source,method,subset",
     )
     corpus = find_corpus("folder", table)
     assert corpus.root == table
     found = {
-        s.name: (s.video_id, s.frame_index, s.label, s.method, s.identities, s.official_subset, s.media)
+        s.name: (s.video_id, s.frame_index, s.label, s.method, s.identities, s.source_video, s.official_subset, s.media)
         for s in corpus.sources
     }
     assert found == {
-        "clips/a.mp4": ("clips/a", 0, "real", "real", ("anna",), "train", "video"),
-        "b/x.png": ("b", 0, "fake", "faceswap", ("anna", "ben"), "test", "image"),
-        "b/c.png": ("b", 1, "fake", "faceswap", ("anna", "ben"), "test", "image"),
-        "d.mov": ("d", 0, "unlabelled", "unlabelled", (), None, "video"),
+        "clips/a.mp4": ("clips/a", 0, "real", "real", ("anna",), None, "train", "video"),
+        "b/x.png": ("b", 0, "fake", "faceswap", ("anna", "ben"), "clips/a", "test", "image"),
+        "b/c.png": ("b", 1, "fake", "faceswap", ("anna", "ben"), "clips/a", "test", "image"),
+        "d.mov": ("d", 0, "unlabelled", "unlabelled", (), None, None, "video"),
     }
     assert all(source.path.is_file() for source in corpus.sources)
 
@@ -53,7 +53,7 @@ def test_path_and_label_are_enough_and_images_are_named_as_in_a_folder(tmp_path)
     }
 
 
-def test_files_elsewhere_get_ids_that_stay_inside_the_prepared_folder(tmp_path):
+def test_files_outside_the_tables_folder_get_ids_inside_the_prepared_folder(tmp_path):
     (tmp_path / "a.mp4").touch()
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/b.mp4").touch()
@@ -100,6 +100,14 @@ def test_a_video_that_would_leave_the_prepared_folder_is_refused(tmp_path, video
         ("path,label", ["v_1.png,real", "v_2.png,fake"], "row 3: label 'fake' contradicts 'real'.* video v"),
         ("path,label,video,subset", ["a.png,real,v,test", "b.png,real,v,"], "row 3: subset '' contradicts 'test'"),
         ("path,label,video,identity", ["a.png,real,v,x", "b.png,real,v,y"], "row 3: identity 'y' contradicts 'x'"),
+        ("path,label,source", ["a.mp4,real,", "b.mp4,fake,a.mp4"], "row 3: source 'a.mp4' is not a real video of the"),
+        ("path,label,source", ["a.mp4,fake,", "b.mp4,fake,a"], "row 3: source 'a' is not a real video of the table"),
+        (
+            "path,label,source",
+            ["a.mp4,real,", "b.mp4,real,a"],
+            "row 3: source 'a' belongs to a row that is not",
+        ),
+        ("path,label,video,source", ["a.png,fake,v,x", "b.png,fake,v,"], "row 3: source '' contradicts 'x'"),
         ("path,label,video", ["a.mp4,real,v", "b.mp4,real,v"], "claim to be video v.* one of a.mp4, b.mp4"),
     ],
 )

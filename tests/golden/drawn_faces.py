@@ -14,7 +14,7 @@ SUBSETS = {"train": 14, "validation": 4, "test": 4}
 
 
 def draw_face(person: int, frame: int, fake: bool) -> tuple[np.ndarray, np.ndarray]:
-    """RGB uint8 [SIZE, SIZE, 3] and the five landmarks, float [5, 2]; fakes have a checkered cheek and a tinted mouth."""
+    """RGB uint8 [SIZE, SIZE, 3] and the landmarks, float [5, 2]; fakes have a checkered cheek and another mouth."""
     random = np.random.default_rng(1000 * person + frame)
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float64)
     shift = random.uniform(-5, 5, 2)

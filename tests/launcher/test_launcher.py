@@ -1,4 +1,4 @@
-"""hydra/launcher=isolated: sweeps over jobs of two processes each that crash, hang, are killed or lose a rank."""
+"""hydra/launcher=isolated: sweeps over two-process jobs that crash, hang, are killed or lose a rank."""
 
 import itertools
 import json
@@ -16,13 +16,14 @@ import pytest
 from deepfake_ms.errors import UserError
 from deepfake_ms.launcher.jobs import Job, JobRecord, Status, folder_name, read_record
 from deepfake_ms.launcher.pool import PoolSettings
+from deepfake_ms.launcher.report import SweepReport, make_console
 
-TINY = Path(__file__).with_name("tiny_job.py")
-PATIENCE_S = 60
+TINY = Path(__file__).parents[1] / "tiny_job.py"
+MAX_WAIT_S = 60
 
 
 class Sweep:
-    """Sweeps over the tiny job in a folder of their own."""
+    """Sweeps over the tiny job in their own folder."""
 
     def __init__(self, folder: Path):
         self.folder, self.told = folder, folder / "told"
@@ -41,13 +42,13 @@ class Sweep:
         )
 
     def run(self, *arguments: str, **options: str) -> tuple[int, str]:
-        """Exit status, and what was printed."""
+        """Exit status and output."""
         process = self.start(*arguments, **options)
-        printed, _ = process.communicate(timeout=2 * PATIENCE_S)
+        printed, _ = process.communicate(timeout=2 * MAX_WAIT_S)
         return process.returncode, printed
 
     def records(self) -> dict[str, dict]:
-        """Records by job, as in ``crash_0``."""
+        """Records by job name, e.g. ``crash_0``."""
         found = {}
         for path in self.folder.glob("sweep/*/job.json"):
             record = json.loads(path.read_text())
@@ -58,16 +59,16 @@ class Sweep:
     def statuses(self) -> dict[str, str]:
         return {name: record["status"] for name, record in self.records().items()}
 
-    def tales(self, pattern: str) -> dict[str, dict]:
+    def reports(self, pattern: str) -> dict[str, dict]:
         return {path.name: json.loads(path.read_text()) for path in self.told.glob(pattern)}
 
-    def living(self) -> list[str]:
-        """Which processes of jobs are alive."""
-        return [name for name, tale in self.tales("[!.]*").items() if tale["pid"] and is_alive(tale["pid"])]
+    def alive(self) -> list[str]:
+        """The job processes that are alive."""
+        return [name for name, told in self.reports("[!.]*").items() if told["pid"] and is_alive(told["pid"])]
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead but not yet collected does not."""
+    """Whether a process is running; zombies are not."""
     if Path("/proc/self/stat").exists():
         stat = Path(f"/proc/{pid}/stat")
         try:
@@ -79,10 +80,10 @@ def is_alive(pid: int) -> bool:
     return bool(state) and not state.startswith("Z")
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + MAX_WAIT_S
+    while not condition():
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.1)
 
 
@@ -91,7 +92,7 @@ def sweep(tmp_path) -> Sweep:
     return Sweep(tmp_path)
 
 
-def test_each_job_fails_alone(sweep):
+def test_failures_are_isolated(sweep):
     options = ("hydra.launcher.n_jobs=3", "hydra.launcher.timeout_s=8", "hydra.launcher.grace_s=1")
     status, printed = sweep.run("ends=crash,die,hang,deaf,leave,well", *options)
     assert status == 1
@@ -108,9 +109,9 @@ def test_each_job_fails_alone(sweep):
     assert (records["die_0"]["exit_code"], records["die_0"]["signal"]) == (None, "SIGKILL")
     assert (records["hang_0"]["exit_code"], records["hang_0"]["signal"]) == (143, None)
     assert (records["deaf_0"]["exit_code"], records["deaf_0"]["signal"]) == (None, "SIGKILL")
-    assert list(sweep.tales("*_saved")) == ["hang_0_saved"]
-    assert len(sweep.tales("*_second")) == 6
-    wait_until(lambda: not sweep.living())
+    assert list(sweep.reports("*_saved")) == ["hang_0_saved"]
+    assert len(sweep.reports("*_second")) == 6
+    wait_until(lambda: not sweep.alive())
 
     lines = printed.splitlines()
     assert any(line.startswith("6/6 ends=well: started") for line in lines)
@@ -120,20 +121,20 @@ def test_each_job_fails_alone(sweep):
     assert "hang  │ ✗ timeout (exit code 143)" in printed
     assert "well  │ finished " in printed
     assert "    RuntimeError: the tiny job crashes" in lines
-    assert lines[-1] == "4 of 6 jobs did not finish: the same command runs only these again."
+    assert lines[-1] == "4 of 6 jobs did not finish: run the same command again to retry them."
     assert "job.json" not in printed
     assert not any(line.startswith("Traceback") for line in lines)
 
 
-def test_a_rerun_does_what_is_unfinished(sweep):
+def test_rerun_repeats_only_unfinished_jobs(sweep):
     assert sweep.run("seed=0", "ends=well,crash", "hydra.launcher.n_jobs=2")[0] == 1
-    before = sweep.tales("*_first")
-    status, printed = sweep.run("ends=well,crash", "seed=0")  # in another order: the jobs are the same
+    before = sweep.reports("*_first")
+    status, printed = sweep.run("ends=well,crash", "seed=0")  # same jobs in another order
     assert status == 1
-    assert printed.count("finished before by deepfake_ms ") == 1
-    assert printed.count("To run a finished job again, delete its folder in ") == 1
+    assert printed.count("skipped, already finished by deepfake_ms ") == 1
+    assert printed.count("To rerun a finished job, delete its folder in ") == 1
     assert "ends=crash: started, attempt 2" in printed
-    after = sweep.tales("*_first")
+    after = sweep.reports("*_first")
     assert {name for name in before if before[name] != after[name]} == {"crash_0_first"}
     assert {name: record["attempt"] for name, record in sweep.records().items()} == {"well_0": 1, "crash_0": 2}
     assert sweep.run("ends=well", "seed=0")[0] == 0
@@ -149,59 +150,59 @@ def test_a_rerun_does_what_is_unfinished(sweep):
 )
 def test_no_job_outlives_its_sweep(sweep, number, status, recorded):
     process = sweep.start("ends=hang,deaf,well", "hydra.launcher.n_jobs=2", "hydra.launcher.grace_s=1")
-    wait_until(lambda: len(sweep.tales("*_first")) == 2)
+    wait_until(lambda: len(sweep.reports("*_first")) == 2)
     process.send_signal(number)
-    printed, _ = process.communicate(timeout=PATIENCE_S)
+    printed, _ = process.communicate(timeout=MAX_WAIT_S)
     assert process.returncode == status
-    wait_until(lambda: not sweep.living())
+    wait_until(lambda: not sweep.alive())
     assert sweep.statuses() == {"hang_0": recorded, "deaf_0": recorded}
-    assert list(sweep.tales("*_saved")) == ["hang_0_saved"]
+    assert list(sweep.reports("*_saved")) == ["hang_0_saved"]
     if number != signal.SIGKILL:
-        assert "Stopped: the same command goes on" in printed
+        assert "Stopped: run the same command again" in printed
         assert "not started" in printed
         assert "Traceback" not in printed.split("log sweep/ends")[0]
 
 
-def test_a_job_that_still_runs_is_left_alone(sweep):
+def test_running_job_is_not_started_again(sweep):
     first = sweep.start("ends=hang,well", "hydra.launcher.grace_s=1")
-    wait_until(lambda: len(sweep.tales("hang_0_first")) == 1)
+    wait_until(lambda: len(sweep.reports("hang_0_first")) == 1)
     status, printed = sweep.run("ends=hang,well")
     assert status == 1
-    assert "left alone: it still runs" in printed
+    assert "not started: it is still running" in printed
     assert sweep.statuses() == {"hang_0": "running", "well_0": "finished"}
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=PATIENCE_S)
+    first.communicate(timeout=MAX_WAIT_S)
     assert sweep.statuses() == {"hang_0": "stopped", "well_0": "finished"}
 
 
-def test_gpus_are_handed_out_one_by_one(sweep):
+def test_each_gpu_runs_one_job_at_a_time(sweep):
     options = ("hydra.launcher.n_jobs=3", "hydra.launcher.gpus=[0,2]", "seconds=1")
     status, printed = sweep.run("ends=well", "seed=0,1,2", *options, CUDA_VISIBLE_DEVICES="4,5,7")
     assert status == 0, printed
-    held: dict[str, list] = {}
+    by_gpu: dict[str, list] = {}
     for seed in range(3):
-        first, done = (sweep.tales(f"well_{seed}_{when}")[f"well_{seed}_{when}"] for when in ("first", "done"))
-        held.setdefault(first["CUDA_VISIBLE_DEVICES"], []).append((first["begun"], done["begun"]))
-    assert held.keys() == {"4", "7"}
-    for spans in held.values():
+        first, done = (sweep.reports(f"well_{seed}_{when}")[f"well_{seed}_{when}"] for when in ("first", "done"))
+        by_gpu.setdefault(first["CUDA_VISIBLE_DEVICES"], []).append((first["begun"], done["begun"]))
+    assert by_gpu.keys() == {"4", "7"}
+    for spans in by_gpu.values():
         spans.sort()
         assert all(before[1] < after[0] for before, after in itertools.pairwise(spans))
-    (one, *_), (other, *_) = held["4"], held["7"]
-    assert max(one[0], other[0]) < min(one[1], other[1])  # side by side
+    (one, *_), (other, *_) = by_gpu["4"], by_gpu["7"]
+    assert max(one[0], other[0]) < min(one[1], other[1])  # both GPUs are used at the same time
 
-    status, printed = sweep.run("ends=well", "hydra.launcher.gpus=[3]", CUDA_VISIBLE_DEVICES="4,5,7")
+    status, printed = sweep.run("ends=well", "hydra.launcher.gpus=[3]", CUDA_VISIBLE_DEVICES="[a],[b]")
     assert status == 2
-    assert "shows 3" in printed
+    assert "gpus=[3] are indices into CUDA_VISIBLE_DEVICES=[a],[b], which lists 2" in printed
 
 
-def test_jobs_share_the_cores_and_get_their_own_arguments_only(sweep):
+def test_jobs_share_the_cores_and_get_only_their_own_arguments(sweep):
     assert sweep.run("ends=well", "seed=0,1", "hydra.launcher.n_jobs=2", "hydra/job_logging=none")[0] == 0
-    tales = sweep.tales("well_*_first")
+    reports = sweep.reports("well_*_first")
     for seed in (0, 1):
-        tale = tales[f"well_{seed}_first"]
-        assert int(tale["OMP_NUM_THREADS"]) == max(1, len(os.sched_getaffinity(0)) // 2)
-        assert tale["CUDA_VISIBLE_DEVICES"] == os.environ.get("CUDA_VISIBLE_DEVICES")
-        assert tale["argv"] == [
+        told = reports[f"well_{seed}_first"]
+        assert int(told["OMP_NUM_THREADS"]) == max(1, len(os.sched_getaffinity(0)) // 2)
+        assert told["CUDA_VISIBLE_DEVICES"] == os.environ.get("CUDA_VISIBLE_DEVICES")
+        assert told["argv"] == [
             "told=told",
             "ends=well",
             f"seed={seed}",
@@ -215,45 +216,45 @@ def test_jobs_share_the_cores_and_get_their_own_arguments_only(sweep):
 def test_hydras_own_launcher_still_works(sweep):
     status, printed = sweep.run("ends=well", "seed=0,1", launcher="basic")
     assert status == 0, printed
-    assert sweep.tales("*_done").keys() == {"well_0_done", "well_1_done"}
+    assert sweep.reports("*_done").keys() == {"well_0_done", "well_1_done"}
     assert sweep.records() == {}
 
 
-def test_a_lost_rank_costs_one_job(sweep):
+def test_lost_rank_fails_only_its_job(sweep):
     assert sweep.run("ends=ddp_rank_1,well", "hydra.launcher.n_jobs=2", OMP_NUM_THREADS="1")[0] == 1
     statuses = sweep.statuses()
-    assert statuses.pop("ddp_rank_1_0") in ("failed", "killed")  # as rank 0 notices, or Lightning does
+    assert statuses.pop("ddp_rank_1_0") in ("failed", "killed")  # depends on whether rank 0 or Lightning notices first
     assert statuses == {"well_0": "finished"}
-    wait_until(lambda: not sweep.living())
-    ranks = sweep.tales("ddp_rank_1_0_rank_*")
+    wait_until(lambda: not sweep.alive())
+    ranks = sweep.reports("ddp_rank_1_0_rank_*")
     assert len(ranks) == 2
-    for tale in ranks.values():
-        assert tale["argv"][:3] == ["told=told", "ends=ddp_rank_1", "hydra.run.dir=."]  # the job's, not the sweep's
+    for told in ranks.values():
+        assert told["argv"][:3] == ["told=told", "ends=ddp_rank_1", "hydra.run.dir=."]  # not the sweep's
 
 
 @pytest.mark.slow
-def test_even_a_job_that_somebody_suspended_is_ended(sweep):
+def test_suspended_job_is_killed(sweep):
     process = sweep.start("ends=hang,well", "hydra.launcher.timeout_s=6", "hydra.launcher.grace_s=0")
-    wait_until(lambda: len(sweep.tales("hang_0_first")) == 1)
-    os.killpg(os.getpgid(sweep.tales("hang_0_first")["hang_0_first"]["pid"]), signal.SIGSTOP)  # with its guard
-    process.communicate(timeout=PATIENCE_S)
+    wait_until(lambda: len(sweep.reports("hang_0_first")) == 1)
+    os.killpg(os.getpgid(sweep.reports("hang_0_first")["hang_0_first"]["pid"]), signal.SIGSTOP)  # includes the guard
+    process.communicate(timeout=MAX_WAIT_S)
     assert sweep.statuses() == {"hang_0": "timeout", "well_0": "finished"}
-    assert sweep.living() == []
+    assert sweep.alive() == []
 
 
 @pytest.mark.slow
-def test_either_rank_may_be_lost_or_hang(sweep):
+def test_lost_or_hanging_ranks_fail_only_their_jobs(sweep):
     options = ("hydra.launcher.timeout_s=40", "hydra.launcher.grace_s=2")
     assert sweep.run("ends=ddp_rank_0,ddp_rank_1,ddp_hang,ddp", *options, OMP_NUM_THREADS="1")[0] == 1
     statuses = sweep.statuses()
     assert {statuses.pop("ddp_rank_0_0"), statuses.pop("ddp_rank_1_0")} <= {"failed", "killed"}
     assert statuses == {"ddp_hang_0": "timeout", "ddp_0": "finished"}
-    assert len(sweep.tales("ddp*_rank_[01]")) == 8
-    wait_until(lambda: not sweep.living())
+    assert len(sweep.reports("ddp*_rank_[01]")) == 8
+    wait_until(lambda: not sweep.alive())
 
 
 @pytest.mark.slow
-def test_a_mistake_in_a_real_job_is_one_sentence_in_its_log(tmp_path):
+def test_user_error_in_a_real_job_is_one_sentence_in_its_log(tmp_path):
     command = [sys.executable, "-m", "deepfake_ms.train", "-m", "hydra/launcher=isolated", "hydra.launcher.n_jobs=2"]
     done = subprocess.run(
         [*command, "data=folder", "data.root=nowhere", "seed=0,1"],
@@ -269,7 +270,7 @@ def test_a_mistake_in_a_real_job_is_one_sentence_in_its_log(tmp_path):
     assert done.stderr == ""
 
 
-def test_the_entry_points_know_it(call):
+def test_entry_points_register_the_launcher(call):
     status, shown, _ = call("train", "--cfg", "hydra", "-p", "hydra.launcher", "hydra/launcher=isolated")
     assert status == 0
     assert "n_jobs: 1" in shown
@@ -282,7 +283,7 @@ def test_the_entry_points_know_it(call):
     assert "n_job" in errors
     status, _, errors = call("train", "-m", "hydra/launcher=isolated", "hydra.launcher.n_jobs=0", "seed=0,1")
     assert status == 2
-    assert errors == "error: hydra.launcher.n_jobs=0 runs nothing; give at least 1.\n"
+    assert errors == "error: hydra.launcher.n_jobs=0 runs no jobs: choose at least 1.\n"
 
 
 @pytest.mark.parametrize(
@@ -296,12 +297,25 @@ def test_the_entry_points_know_it(call):
         ({"gpus": (-1,)}, r"gpus=\[-1\]"),
     ],
 )
-def test_options_that_cannot_be_are_refused(options, named):
+def test_invalid_options_are_rejected(options, named):
     with pytest.raises(UserError, match=named):
         PoolSettings(**options)
 
 
-def test_a_folder_is_named_by_what_the_job_is():
+def test_square_brackets_are_printed_unchanged(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    jobs = [Job("train", (f"note=[{note}]",), (), tmp_path / "[bold]" / note) for note in ("red", "/b")]
+    records = [JobRecord("train", job.overrides, Status.FINISHED, 1, "[code]", "then", seconds=1.0) for job in jobs]
+    report = SweepReport(jobs, make_console())
+    report.skipped(0, records[0])
+    report.ended(1, records[1])
+    report.summary()
+    printed = capsys.readouterr().out
+    for text in ("1/2 note=[red]: skipped, already finished by [code]", "│ [/b] ", f"in {tmp_path / '[bold]'}."):
+        assert text in printed
+
+
+def test_folder_name_depends_only_on_program_and_overrides():
     name = folder_name("train train", ["seed=0", "experiment=table2_base"])
     assert name.startswith("experiment=table2_base,seed=0-")
     assert folder_name("train train", ["experiment=table2_base", "seed=0"]) == name
@@ -316,7 +330,7 @@ def test_a_folder_is_named_by_what_the_job_is():
     assert all(len(other) < 200 and not set(other) & set("/' {}") and other[0] != "." for other in others)
 
 
-def test_a_record_is_of_its_job_or_no_record(tmp_path):
+def test_read_record_ignores_damaged_records_and_those_of_other_jobs(tmp_path):
     job = Job("train train", ("seed=0", "loss=weighted"), ("true",), tmp_path / "job")
     assert read_record(job) is None
     record = JobRecord(job.program, job.overrides, Status.KILLED, 2, "code", "then", "now", 1.5, None, "SIGKILL")

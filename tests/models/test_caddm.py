@@ -1,4 +1,4 @@
-"""CADDM: the published sizes, its anchors and detection loss against slow references, and that it learns to locate."""
+"""CADDM: published sizes, anchors and detection loss against slow references, and learning to locate artifacts."""
 
 import json
 from itertools import product
@@ -26,7 +26,7 @@ SMALL = {
     "input_size": 112,
 }
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-NONE = (0.0, 0.0, 0.0, 0.0)
+NO_BOX = (0.0, 0.0, 0.0, 0.0)
 
 
 def small_model(**changes):
@@ -43,11 +43,11 @@ def random_boxes(*shape: int) -> torch.Tensor:
     return torch.cat([corners.amin(dim=-2), corners.amax(dim=-2) + 0.01], dim=-1)
 
 
-def size_of(module: torch.nn.Module) -> int:
+def count_parameters(module: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
 
 
-# --- the published sizes
+# --- published sizes
 
 
 @pytest.mark.parametrize(
@@ -58,21 +58,21 @@ def size_of(module: torch.nn.Module) -> int:
         ("efficientnet-b4", "tf_efficientnet_b4.aa_in1k"),
     ],
 )
-def test_has_the_released_parameters_but_those_without_effect(name, backbone, shared):
+def test_parameter_counts_equal_the_release_except_for_unused_parameters(name, backbone, shared):
     published = json.loads((shared / "fixtures/parameter_counts.json").read_text())["caddm"][name]
     with torch.device("meta"):
         model = build_model("caddm", backbone=backbone, pretrained=False)
     width = model.fc.in_features
     imagenet_classifier = (width + 1) * 1000
     biases_before_batchnorm = 3 * width
-    assert size_of(model) + imagenet_classifier + biases_before_batchnorm == published["total"]
+    assert count_parameters(model) + imagenet_classifier + biases_before_batchnorm == published["total"]
     if name == "resnet34":
-        assert size_of(model.backbone) + imagenet_classifier == published["base_model"]
-        assert size_of(model.artifact_detection) + biases_before_batchnorm == published["adm"]
-        assert size_of(model.fc) == published["fc"]
+        assert count_parameters(model.backbone) + imagenet_classifier == published["base_model"]
+        assert count_parameters(model.artifact_detection) + biases_before_batchnorm == published["adm"]
+        assert count_parameters(model.fc) == published["fc"]
 
 
-def test_maps_shrink_from_7_to_1():
+def test_maps_shrink_from_7x7_to_1x1():
     module = ArtifactDetectionModule(16)
     shapes = []
     for block in module.blocks:
@@ -82,8 +82,8 @@ def test_maps_shrink_from_7_to_1():
     assert (location.shape, confidence.shape, summary.shape) == ((2, 168, 4), (2, 168, 2), (2, 16))
 
 
-def test_heads_answer_in_the_order_of_the_anchors():
-    """Only what a head says of one cell and anchor changes with the bias of that anchor, and where its map is."""
+def test_outputs_follow_the_order_of_the_anchors():
+    """Changing the bias of one anchor shape on one map changes only the outputs of that anchor on that map."""
     module = ArtifactDetectionModule(16).eval()
     features = torch.randn(1, 16, 7, 7)
     before = module(features)[0]
@@ -98,16 +98,16 @@ def test_heads_answer_in_the_order_of_the_anchors():
 # --- anchors
 
 
-def test_anchors_lie_where_the_release_puts_them():
+def test_anchors_equal_the_release():
     anchors = anchor_boxes() * 224
     assert anchors.shape == (168, 4)
-    first_of = {0: (16, 16, 40, 80), 1: (16, 16, 80, 40), 2: (48, 16, 40, 80), 14: (16, 48, 40, 80)}
-    first_of |= {98: (22.5, 22.5, 80, 120), 148: (37.5, 37.5, 120, 160), 167: (112, 112, 224, 224)}
-    for index, expected in first_of.items():
+    expected_anchors = {0: (16, 16, 40, 80), 1: (16, 16, 80, 40), 2: (48, 16, 40, 80), 14: (16, 48, 40, 80)}
+    expected_anchors |= {98: (22.5, 22.5, 80, 120), 148: (37.5, 37.5, 120, 160), 167: (112, 112, 224, 224)}
+    for index, expected in expected_anchors.items():
         assert anchors[index].tolist() == pytest.approx(expected, abs=1e-3)
 
 
-def test_boxes_survive_their_code():
+def test_decode_inverts_encode():
     anchors, boxes = anchor_boxes(), random_boxes(168)
     torch.testing.assert_close(decode(encode(boxes, anchors), anchors), boxes)
     own = box_convert(anchors, "cxcywh", "xyxy")
@@ -124,7 +124,7 @@ def overlap_of(one, other) -> float:
     return inside / (sum(areas) - inside)
 
 
-def test_matching_equals_a_slow_one():
+def test_matching_equals_a_slow_reference():
     anchors = anchor_boxes()
     corners = box_convert(anchors, "cxcywh", "xyxy").tolist()
     boxes = random_boxes(12, 2)
@@ -156,7 +156,7 @@ def test_matching_equals_a_slow_one():
 # --- loss
 
 
-def test_negatives_are_the_hardest_two_per_positive():
+def test_selects_the_two_hardest_negatives_per_positive():
     loss = torch.rand(20, 168, generator=torch.Generator().manual_seed(3))
     positive = torch.zeros(20, 168, dtype=torch.bool)
     for image in range(20):
@@ -167,7 +167,7 @@ def test_negatives_are_the_hardest_two_per_positive():
         assert chosen[image].nonzero().flatten().tolist() == sorted(candidates[: 2 * 4 * image])
 
 
-def test_loss_equals_a_slow_one():
+def test_loss_equals_a_slow_reference():
     anchors = anchor_boxes()
     boxes = torch.stack([random_boxes(3), torch.tensor(WHOLE).expand(3, 4)], dim=1)
     boxes[1] = 0
@@ -197,9 +197,9 @@ def terms_of(model, labels, boxes=None):
 
 
 @pytest.mark.parametrize(
-    ("labels", "boxes"), [([0, 1], [NONE, (0.2, 0.3, 0.5, 0.9)]), ([0, 0], None), ([1], None), ([0], [NONE])]
+    ("labels", "boxes"), [([0, 1], [NO_BOX, (0.2, 0.3, 0.5, 0.9)]), ([0, 0], None), ([1], None), ([0], [NO_BOX])]
 )
-def test_every_parameter_gets_a_finite_gradient_in_every_batch(labels, boxes):
+def test_every_parameter_receives_a_finite_gradient_in_every_batch(labels, boxes):
     model = small_model().train()
     terms = terms_of(model, labels, boxes)
     assert list(terms) == ["classification", "location", "confidence"]
@@ -220,32 +220,32 @@ def test_every_parameter_learns_from_artifacts_of_all_sizes():
     assert not [name for name, weight in model.named_parameters() if not weight.grad.any()]
 
 
-def test_without_boxes_only_the_last_map_learns_to_locate():
+def test_without_boxes_only_the_last_location_head_learns():
     model = small_model().train()
     sum(terms_of(model, [0, 1]).values()).backward()
     assert [bool(head.weight.grad.any()) for head in model.artifact_detection.location] == [False] * 3 + [True]
 
 
-def test_a_fake_is_an_artifact_as_a_whole_and_in_its_box():
-    """No box, an empty one and the whole image mean the same; a smaller box is another artifact beside the whole."""
+def test_artifacts_of_a_fake_are_the_whole_image_and_its_box():
+    """No box, an empty box and the whole image are equivalent; a smaller box adds an artifact to the whole image."""
     model = small_model().eval()
     plain, empty, whole, part = (
         terms_of(model, [0, 1], boxes)
-        for boxes in (None, [NONE, NONE], [NONE, WHOLE], [NONE, (0.1, 0.1, 40 / 224 + 0.1, 80 / 224 + 0.1)])
+        for boxes in (None, [NO_BOX, NO_BOX], [NO_BOX, WHOLE], [NO_BOX, (0.1, 0.1, 40 / 224 + 0.1, 80 / 224 + 0.1)])
     )
     assert plain == empty == whole
     assert part["classification"] == plain["classification"]
     assert part["confidence"] != plain["confidence"]
     assert part["location"] != plain["location"]
     ignored = terms_of(model, [0, 1], [WHOLE, WHOLE])
-    assert ignored == plain  # a real face has no artifact, whatever its box says
+    assert ignored == plain  # a real face has no artifact, regardless of its box
 
 
-def test_detection_weighs_a_tenth():
+def test_detection_losses_are_weighted_by_a_tenth():
     model = small_model().eval()
     terms = terms_of(model, [0, 1])
     _, location, confidence = model.detect(images())
-    boxes = torch.tensor([[NONE], [WHOLE]])
+    boxes = torch.tensor([[NO_BOX], [WHOLE]])
     losses = detection_losses(location, confidence, boxes, model.anchors)
     assert terms["location"].item() == pytest.approx(0.1 * losses[0].item())
     assert terms["confidence"].item() == pytest.approx(0.1 * losses[1].item())
@@ -254,7 +254,7 @@ def test_detection_weighs_a_tenth():
 # --- the model
 
 
-def test_logits_come_from_pooled_features_and_the_last_map():
+def test_logits_use_pooled_features_and_the_last_map():
     model = small_model().eval()
     features = model.backbone.forward_features(images())
     assert features.shape == (2, 64, 7, 7)
@@ -270,7 +270,7 @@ def test_evaluation_is_deterministic_and_independent_of_the_batch():
     torch.testing.assert_close(model(images(3)[:1]), logits[:1], atol=1e-5, rtol=1e-4)
 
 
-def test_weights_survive_a_file_and_anchors_are_not_among_them(tmp_path):
+def test_reloaded_weights_give_the_same_logits_and_exclude_anchors(tmp_path):
     model = small_model().eval()
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     other = build_model("caddm", **SMALL).eval()
@@ -279,8 +279,8 @@ def test_weights_survive_a_file_and_anchors_are_not_among_them(tmp_path):
     assert "anchors" not in model.state_dict()
 
 
-def test_learns_to_tell_and_to_locate():
-    """A square of noise on a smooth face: after 40 steps it is told from none, and found where it is."""
+def test_learns_to_classify_and_to_locate():
+    """Trains 40 steps on plain images, the fakes with a rectangle of noise; it must be detected and located."""
     generator = torch.Generator().manual_seed(5)
 
     def draw(count: int) -> dict[str, torch.Tensor]:
@@ -305,32 +305,32 @@ def test_learns_to_tell_and_to_locate():
         assert (model(batch["image"]).argmax(dim=1) == batch["label"]).float().mean() > 0.95
         _, location, confidence = model.detect(batch["image"])
         boxes = decode(location, model.anchors)
-        # The whole image is always an artifact of a fake; the clearest anchor below it is the square's.
-        clearest = confidence[:, :148, 1].sub(confidence[:, :148, 0]).argmax(dim=1)
-        found = [overlap_of(boxes[n, clearest[n]].tolist(), batch["artifact_box"][n].tolist()) for n in range(1, 32, 2)]
+        # The whole image is always an artifact of a fake; the best of the smaller anchors belongs to the rectangle.
+        best = confidence[:, :148, 1].sub(confidence[:, :148, 0]).argmax(dim=1)
+        found = [overlap_of(boxes[n, best[n]].tolist(), batch["artifact_box"][n].tolist()) for n in range(1, 32, 2)]
         assert sum(found) / len(found) > 0.5
         located, probability = model.locate(batch["image"])
     assert ((located >= 0) & (located <= 1)).all()
     assert probability[1::2].min() > 0.5
 
 
-# --- what the user can get wrong
+# --- invalid settings
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input_size": 224}, "makes 64x14x14 features of 224x224.*needs 7x7 cells.*stride"),
-        ({"backbone": "resnet10tt"}, "nearest name is 'resnet10t'"),
-        ({"backbone": "test_vit", "backbone_options": {"img_size": 112}}, "needs 7x7 cells"),
+        ({"input_size": 224}, "returns 64x14x14 features for 224x224.*needs a 7x7 map.*stride"),
+        ({"backbone": "resnet10tt"}, "did you mean 'resnet10t'"),
+        ({"backbone": "test_vit", "backbone_options": {"img_size": 112}}, "needs a 7x7 map"),
         ({"dropout": 1.5}, "dropout=1.5"),
     ],
 )
-def test_wrong_settings_name_the_remedy(changes, message):
+def test_errors_for_invalid_settings_name_the_remedy(changes, message):
     with pytest.raises(UserError, match=message):
         small_model(**changes)
 
 
-def test_images_of_another_size_are_refused():
-    with pytest.raises(UserError, match="96x96 pixels, the model takes 112x112"):
+def test_images_of_another_size_are_rejected():
+    with pytest.raises(UserError, match="96x96 pixels, but the model expects 112x112"):
         small_model()(images(size=96))

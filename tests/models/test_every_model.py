@@ -1,13 +1,12 @@
-"""What every file of conf/model promises, whoever wrote the model: a new file is tested without touching this one.
+"""Checks that every model in conf/model must pass; new models are tested without changing this file.
 
-The small variants go through everything. Of the full-size ones the normal run checks the structure, on torch's `meta`
-device, which knows shapes but computes nothing; `-m slow` computes.
+Small variants run all checks. For full-size models the default run only checks the structure on torch's `meta` device,
+which tracks shapes without computing; `-m slow` computes.
 """
 
 import functools
 import json
 import re
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,21 +22,21 @@ from deepfake_ms.models import MODELS, DetectionModel, build_model
 from deepfake_ms.training.detector import OPTIMIZERS
 from deepfake_ms.training.losses import weighted_cross_entropy
 
-NAMES = sorted(path.stem for path in (CONFIG_FOLDER / "model").glob("*.yaml"))
-SMALL = [name for name in NAMES if name.endswith("_small")]
-FULL = [name for name in NAMES if name not in SMALL]
+SMALL, FULL = (
+    sorted(path.parent.name for path in (CONFIG_FOLDER / "model").glob(f"*/{size}.yaml")) for size in ("small", "full")
+)
 CLASSIFICATION = weighted_cross_entropy({"real": 1.0, "fake": 1.0})
 
 
 @functools.cache
-def settings(name: str, *overrides: str) -> DictConfig:
-    """The composed configuration with ``model=<name>``, from scratch."""
+def settings(name: str, size: str, *overrides: str) -> DictConfig:
+    """The composed configuration with this model and size, without pretrained weights."""
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return compose("train", overrides=[f"model={name}", "model.pretrained=false", *overrides])
+        return compose("train", overrides=[f"model={name}", f"size={size}", "model.pretrained=false", *overrides])
 
 
 def build(config: DictConfig, seed: int = 0) -> DetectionModel:
-    """The model as a run builds it."""
+    """Build the model as a run does."""
     values = OmegaConf.to_container(config.model)
     values.pop("name")
     torch.manual_seed(seed)
@@ -45,7 +44,7 @@ def build(config: DictConfig, seed: int = 0) -> DetectionModel:
 
 
 def make_batch(model: DetectionModel, labels: list[int], optional: bool = False) -> dict[str, Tensor]:
-    """Coarse textures, the fakes with a checkered patch: what a loader always gives, and what it may give."""
+    """Coarse textures, fakes with a checkered patch; with the entries that every loader gives, and `optional` ones."""
     size = model.input_size
     generator = torch.Generator().manual_seed(1)
     coarse = torch.randn(len(labels), 3, 8, 8, generator=generator)
@@ -57,14 +56,14 @@ def make_batch(model: DetectionModel, labels: list[int], optional: bool = False)
             image[row, :, quarter, quarter] += 2 * checkers[quarter, quarter]
     batch = {"image": image, "label": torch.tensor(labels), "index": torch.arange(len(labels))}
     if optional:
-        half = torch.tensor([0.13, 0.22, 0.31]).repeat(len(labels))[: len(labels), None]  # boxes of several sizes
+        half = torch.tensor([0.13, 0.22, 0.31]).repeat(len(labels))[: len(labels), None]  # boxes of different sizes
         box = torch.cat([0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half], dim=1)
         batch["artifact_box"] = box * batch["label"][:, None]
     return batch
 
 
 def training_loss(model: DetectionModel, batch: dict[str, Tensor], step: int = 0) -> Tensor:
-    """The sum of the terms, with the random state of `step`, as in a run."""
+    """The sum of the loss terms, with the random state set to `step`."""
     torch.manual_seed(step)
     terms = model.loss_terms(batch, CLASSIFICATION)
     assert all(term.shape == () for term in terms.values())
@@ -73,12 +72,12 @@ def training_loss(model: DetectionModel, batch: dict[str, Tensor], step: int = 0
 
 def make_optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     arguments = OmegaConf.to_container(config.optimization.optimizer)
-    learning = [weight for weight in model.parameters() if weight.requires_grad]
-    return OPTIMIZERS[arguments.pop("name")](learning, **arguments)
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
+    return OPTIMIZERS[arguments.pop("name")](trainable, **arguments)
 
 
 def train(config: DictConfig, model: DetectionModel, batch: dict[str, Tensor], steps: int) -> list[float]:
-    """The loss before each of `steps` steps on one batch with the optimization's optimizer."""
+    """Train on one batch with the configured optimizer; returns the loss before each of the `steps` steps."""
     model.train()
     optimizer = make_optimizer(config, model)
     losses = []
@@ -97,7 +96,7 @@ def logits(model: DetectionModel, image: Tensor) -> Tensor:
     return model.eval()(image)
 
 
-# --- the promises
+# --- the checks
 
 
 def check_shapes(config: DictConfig) -> None:
@@ -108,15 +107,15 @@ def check_shapes(config: DictConfig) -> None:
     assert logits(model, image[:1]).shape == (1, 2)
 
 
-def check_other_sizes_are_refused(config: DictConfig) -> None:
+def check_other_sizes_are_rejected(config: DictConfig) -> None:
     model = build(config).eval()
-    side = model.input_size
-    for height, width in ((side + 1, side + 1), (side, side + 32), (side - 32, side)):
-        with pytest.raises(UserError, match=rf"{width}x{height} pixels.*{side}x{side}"):
+    size = model.input_size
+    for height, width in ((size + 1, size + 1), (size, size + 32), (size - 32, size)):
+        with pytest.raises(UserError, match=rf"{width}x{height} pixels.*{size}x{size}"):
             model(torch.zeros(1, 3, height, width))
 
 
-def check_loss_goes_down(config: DictConfig) -> None:
+def check_loss_decreases(config: DictConfig) -> None:
     model = build(config)
     losses = train(config, model, make_batch(model, [0, 1] * 2), steps=16)
     first, last = sum(losses[:3]) / 3, sum(losses[-3:]) / 3
@@ -124,23 +123,23 @@ def check_loss_goes_down(config: DictConfig) -> None:
 
 
 def check_every_parameter_learns_or_is_frozen(config: DictConfig) -> None:
-    """A gradient after one step and a backward, for layers may start at zero and keep those before them waiting."""
+    """Checks two steps, because layers initialised to zero block the gradient of earlier layers in the first step."""
     model = build(config).train()
     batch = make_batch(model, [0, 1, 1, 1], optional=True)
     optimizer = make_optimizer(config, model)
-    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    reached: set[str] = set()
+    trainable = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    trained: set[str] = set()
     for step in range(2):
         optimizer.zero_grad()
         training_loss(model, batch, step).backward()
         gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
-        assert set(gradients) == learning, "all that learns gets a gradient in every step, nothing else does"
-        reached |= {name for name, gradient in gradients.items() if gradient.any()}
+        assert set(gradients) == trainable, "exactly the trainable parameters receive a gradient in every step"
+        trained |= {name for name, gradient in gradients.items() if gradient.any()}
         optimizer.step()
-    assert learning - reached == set()
+    assert trainable - trained == set()
 
 
-def check_single_faces_train(config: DictConfig) -> None:
+def check_training_on_single_faces(config: DictConfig) -> None:
     for label in (0, 1):
         model = build(config).train()
         try:
@@ -148,20 +147,20 @@ def check_single_faces_train(config: DictConfig) -> None:
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
-            pytest.skip("BatchNorm has no statistics of one vector")
+            pytest.skip("BatchNorm cannot compute statistics of one vector")
         loss.backward()
         assert loss.isfinite()
         assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
 
 
-def check_weights_survive_a_file(config: DictConfig, path: Path) -> None:
+def check_reloaded_weights(config: DictConfig, path: Path) -> None:
     model = build(config)
     batch = make_batch(model, [0, 1])
     train(config, model, batch, steps=1)
     torch.save(model.state_dict(), path)
 
     values = OmegaConf.to_container(config.model)
-    assert json.loads(json.dumps(values)) == values, "a checkpoint keeps plain values only"
+    assert json.loads(json.dumps(values)) == values, "checkpoints store plain values only"
     other = build(config, seed=1)
     assert not torch.equal(logits(other, batch["image"]), logits(model, batch["image"]))
     other.load_state_dict(torch.load(path, weights_only=True))
@@ -178,10 +177,10 @@ def check_export_agrees(config: DictConfig) -> None:
 
 CHECKS: list[Callable[[DictConfig], None]] = [
     check_shapes,
-    check_other_sizes_are_refused,
-    check_loss_goes_down,
+    check_other_sizes_are_rejected,
+    check_loss_decreases,
     check_every_parameter_learns_or_is_frozen,
-    check_single_faces_train,
+    check_training_on_single_faces,
     check_export_agrees,
 ]
 
@@ -189,7 +188,7 @@ CHECKS: list[Callable[[DictConfig], None]] = [
 @pytest.mark.parametrize(
     "check",
     [
-        pytest.param(  # an export costs as much as all the others together
+        pytest.param(  # an export takes as long as all other checks together
             check,
             marks=[pytest.mark.slow] if check is check_export_agrees else [],
             id=check.__name__.removeprefix("check_"),
@@ -199,12 +198,12 @@ CHECKS: list[Callable[[DictConfig], None]] = [
 )
 @pytest.mark.parametrize("name", SMALL)
 def test_small(name, check):
-    check(settings(name))
+    check(settings(name, "small"))
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_small_weights_survive_a_file(name, tmp_path):
-    check_weights_survive_a_file(settings(name), tmp_path / "weights.pt")
+def test_small_reloaded_weights(name, tmp_path):
+    check_reloaded_weights(settings(name, "small"), tmp_path / "weights.pt")
 
 
 # --- full size
@@ -212,13 +211,13 @@ def test_small_weights_survive_a_file(name, tmp_path):
 
 @pytest.mark.parametrize("name", FULL)
 def test_full_size_structure(name):
-    config = settings(name)
+    config = settings(name, "full")
     with torch.device("meta"):
         model = build(config)
     assert any(weight.requires_grad for weight in model.parameters())
     with torch.no_grad():
         assert model.eval()(torch.empty(2, 3, model.input_size, model.input_size, device="meta")).shape == (2, 2)
-    with pytest.raises(UserError, match=f"takes {model.input_size}x{model.input_size}"):
+    with pytest.raises(UserError, match=f"expects {model.input_size}x{model.input_size}"):
         model(torch.empty(1, 3, model.input_size + 1, model.input_size, device="meta"))
 
 
@@ -228,26 +227,24 @@ def test_full_size_structure(name):
 )
 @pytest.mark.parametrize("name", FULL)
 def test_full_size(name, check):
-    check(settings(name))
+    check(settings(name, "full"))
 
 
-# --- the page that says how to add one
+# --- the README on adding a detector
 
 
-def test_the_page_add_your_detector(tmp_path, monkeypatch):
-    page = (Path(__file__).parents[2] / "deepfake_ms/models/README.md").read_text()
-    module, registration, optimization = (
-        textwrap.dedent(re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL).group(1))
-        for kind in ("python", "diff", "yaml")
-    )
-    namespace: dict = {"__name__": "page"}
+def test_readme_example(tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[2] / "deepfake_ms/models/README.md").read_text()
+    module, registration, selector, small = re.findall(r"```(?:python|diff|yaml)\n(.*?)```", readme, re.DOTALL)
+    namespace: dict = {"__name__": "readme"}
     exec(compile(module, "README.md", "exec"), namespace)
     key, class_name = re.search(r'^\+.*"(\w+)": (\w+)', registration, re.MULTILINE).groups()
     monkeypatch.setitem(MODELS, key, namespace[class_name])
-    (tmp_path / "model").mkdir()
-    (tmp_path / f"model/{key}.yaml").write_text(optimization)
+    (tmp_path / f"model/{key}").mkdir(parents=True)
+    (tmp_path / f"model/{key}.yaml").write_text(selector)
+    (tmp_path / f"model/{key}/small.yaml").write_text(small)
 
-    config = settings(key, f"hydra.searchpath=[file://{tmp_path}]")
+    config = settings(key, "small", f"hydra.searchpath=[file://{tmp_path}]")
     for check in CHECKS:
         check(config)
-    check_weights_survive_a_file(config, tmp_path / "weights.pt")
+    check_reloaded_weights(config, tmp_path / "weights.pt")

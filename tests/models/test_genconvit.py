@@ -1,4 +1,4 @@
-"""GenConViT-ED: the released logits, what learns in each reading of its Swin, and what its users can get wrong."""
+"""GenConViT-ED: released logits, trained parameters in each mode of the Swin, and invalid settings."""
 
 import json
 import math
@@ -14,8 +14,8 @@ from deepfake_ms.labels import FAKE, REAL
 from deepfake_ms.models import build_model
 from deepfake_ms.models.genconvit.autoencoder import Decoder, Encoder, initialise_for_relu
 
-READINGS = ["live", "as_released", "removed"]
-IDLE = ("embedder.", "backbone.patch_embed.")
+MODES = ["live", "as_released", "removed"]
+UNUSED_SWIN = ("embedder.", "backbone.patch_embed.")
 SMALL = {
     "backbone": "resnet10t",
     "backbone_options": {
@@ -32,7 +32,7 @@ SMALL = {
     "autoencoder_init": "he",
 }
 
-NARROW = {  # ConvNeXt-Tiny and Swin-Tiny in all but their widths and depths
+NARROW = {  # like ConvNeXt-Tiny and Swin-Tiny, but with smaller widths and depths
     "features": 8,
     "backbone_options": {"depths": (1, 1, 1, 1), "dims": (8, 16, 32, 64)},
     "embedder_options": {"depths": (1, 1, 2, 2), "embed_dim": 12, "num_heads": (1, 1, 2, 4)},
@@ -49,13 +49,13 @@ def images(count: int = 2, size: int = 112) -> torch.Tensor:
 
 
 def without_gradient(model) -> set[str]:
-    """Names of the parameters that one backward pass leaves without a gradient, or with nothing but zeros in it."""
+    """Names of the parameters whose gradient is missing or all zero after one backward pass."""
     model.train()(images()).square().sum().backward()
     return {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
 
 
-def idle_parameters(model) -> set[str]:
-    return {name for name, _ in model.named_parameters() if name.startswith(IDLE)}
+def unused_swin_parameters(model) -> set[str]:
+    return {name for name, _ in model.named_parameters() if name.startswith(UNUSED_SWIN)}
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,10 @@ def released_model():
     return build_model("genconvit_ed", swin="as_released", pretrained=False).eval()
 
 
-# --- the full-size model: counts, keys and logits of the release
+# --- the full-size model against the release
 
 
-def test_released_reading_has_the_released_parameter_counts(released_model):
+def test_released_mode_has_the_released_parameter_counts(released_model):
     assert sum(weight.numel() for weight in released_model.parameters()) == 59_214_875
     assert sum(weight.numel() for weight in released_model.parameters() if not weight.requires_grad) == 29_057_122
 
@@ -81,13 +81,13 @@ def formula_weight(key: str, shape: list[int]) -> torch.Tensor:
     return 1 + 0.1 * weight if key.endswith("weight") else 0.1 * weight
 
 
-def test_released_reading_gives_the_authors_logits(released_model, shared):
+def test_released_mode_reproduces_the_authors_logits(released_model, shared):
     shapes = json.loads((shared / "fixtures/genconvit_ed_released_keys.json").read_text())
     expected = json.loads((shared / "fixtures/genconvit_ed_expected.json").read_text())
-    weights = {key: formula_weight(key, shape) for key, shape in shapes.items() if not key.startswith(IDLE)}
-    assert {key for key in released_model.state_dict() if not key.startswith(IDLE)} == set(weights)
+    weights = {key: formula_weight(key, shape) for key, shape in shapes.items() if not key.startswith(UNUSED_SWIN)}
+    assert {key for key in released_model.state_dict() if not key.startswith(UNUSED_SWIN)} == set(weights)
     for key in ("fc2.weight", "fc2.bias"):
-        weights[key] = weights[key].flip(0)  # the released rows are fake, real; ours are real, fake
+        weights[key] = weights[key].flip(0)  # released order: fake, real; ours: real, fake
     released_model.load_state_dict(weights, strict=False)
 
     wave = torch.sin(torch.arange(2 * 3 * 224 * 224, dtype=torch.float64) * 0.0137)
@@ -98,14 +98,14 @@ def test_released_reading_gives_the_authors_logits(released_model, shared):
     torch.testing.assert_close(logits[:, [FAKE, REAL]], fake_real, atol=expected["tolerance"], rtol=0)
 
 
-def test_latent_and_reconstruction_at_224():
+def test_shapes_of_latent_and_reconstruction_at_224_pixels():
     encoder, decoder = Encoder((16, 32, 64, 128, 256)), Decoder((16, 32, 64, 128, 256))
     latent = encoder(images(size=224))
     assert latent.shape == (2, 256, 7, 7)
     assert decoder(latent).shape == (2, 3, 224, 224)
 
 
-def test_live_swin_merges_a_7x7_grid_and_only_tables_of_one_token_are_frozen():
+def test_live_swin_merges_a_7x7_grid_and_freezes_only_single_token_tables():
     live_model = build_model("genconvit_ed", swin="live", pretrained=False, **NARROW)
     stages = live_model.embedder.layers
     assert [tuple(stage.output_resolution) for stage in stages] == [(7, 7), (4, 4), (2, 2), (1, 1)]
@@ -115,21 +115,21 @@ def test_live_swin_merges_a_7x7_grid_and_only_tables_of_one_token_are_frozen():
     assert frozen == {table.format(0), table.format(1)}
 
 
-def test_live_swin_keeps_the_weights_it_was_created_with(monkeypatch):
+def test_live_swin_keeps_its_initial_weights(monkeypatch):
     created = {}
     create = timm.create_model
 
-    def remember(name, **options):
+    def record(name, **options):
         model = create(name, **options)
         created[name] = {key: weight.clone() for key, weight in model.state_dict().items()}
         return model
 
-    monkeypatch.setattr(timm, "create_model", remember)
+    monkeypatch.setattr(timm, "create_model", record)
     model = small_model("live")
     (swin,) = (weights for name, weights in created.items() if name.startswith("swin"))
     kept = {key for key, weight in model.embedder.state_dict().items() if key in swin and weight.equal(swin[key])}
     assert set(swin) - kept == {
-        "patch_embed.proj.weight",  # the 4x4 patches give way to the projection of the feature map
+        "patch_embed.proj.weight",  # the projection of the feature map replaces the 4x4 patches
         "patch_embed.proj.bias",
         "patch_embed.norm.weight",
         "patch_embed.norm.bias",
@@ -137,39 +137,39 @@ def test_live_swin_keeps_the_weights_it_was_created_with(monkeypatch):
     }
 
 
-# --- the small settings: every reading keeps its structure
+# --- small models in each mode
 
 
-@pytest.mark.parametrize("swin", READINGS)
-def test_every_trainable_parameter_learns_and_only_the_released_swin_is_idle(swin):
+@pytest.mark.parametrize("swin", MODES)
+def test_all_parameters_learn_except_the_released_swin(swin):
     model = small_model(swin)
-    idle = idle_parameters(model) if swin == "as_released" else set()
-    assert bool(idle) == (swin == "as_released")
-    assert {name for name, weight in model.named_parameters() if not weight.requires_grad} == idle
-    assert without_gradient(model) == idle
+    unused = unused_swin_parameters(model) if swin == "as_released" else set()
+    assert bool(unused) == (swin == "as_released")
+    assert {name for name, weight in model.named_parameters() if not weight.requires_grad} == unused
+    assert without_gradient(model) == unused
 
 
 def test_released_swin_gets_no_gradient_even_when_unfrozen():
     model = small_model("as_released").requires_grad_(True)
-    assert without_gradient(model) == idle_parameters(model)
+    assert without_gradient(model) == unused_swin_parameters(model)
 
 
-def test_removed_is_the_released_function_without_idle_parameters():
+def test_removed_computes_the_released_function_without_unused_parameters():
     removed, released = small_model("removed").eval(), small_model("as_released").eval()
-    assert not idle_parameters(removed)
+    assert not unused_swin_parameters(removed)
     assert torch.equal(released(images()), removed(images()))
 
 
-def test_swin_attends_over_tokens_when_live():
+def test_live_swin_attends_over_tokens():
     model = small_model("live").eval()
-    calls = []
-    model.embedder.layers.register_forward_hook(lambda module, arguments, output: calls.append(arguments[0].shape))
+    shapes = []
+    model.embedder.layers.register_forward_hook(lambda module, arguments, output: shapes.append(arguments[0].shape))
     model(images(3))
-    assert calls == [(6, 4, 4, 48)]  # reconstructions and images in one batch, 4x4 tokens, 48 wide
+    assert shapes == [(6, 4, 4, 48)]  # reconstructions and images in one batch, 4x4 tokens of width 48
 
 
-@pytest.mark.parametrize("swin", READINGS)
-def test_two_passes_in_one_call_equal_two_calls(swin):
+@pytest.mark.parametrize("swin", MODES)
+def test_one_batched_backbone_call_equals_two_calls(swin):
     model = small_model(swin).eval()
     image = images()
     seen = []
@@ -183,7 +183,7 @@ def test_two_passes_in_one_call_equal_two_calls(swin):
     torch.testing.assert_close(logits, model.fc2(gelu(model.fc(gelu(both)))))
 
 
-@pytest.mark.parametrize("swin", READINGS)
+@pytest.mark.parametrize("swin", MODES)
 def test_evaluation_is_deterministic_and_independent_of_the_batch(swin):
     model = small_model(swin).eval()
     logits = model(images(3))
@@ -192,8 +192,8 @@ def test_evaluation_is_deterministic_and_independent_of_the_batch(swin):
     torch.testing.assert_close(model(images(3)[:1]), logits[:1], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("swin", READINGS)
-def test_weights_survive_a_file(swin, tmp_path):
+@pytest.mark.parametrize("swin", MODES)
+def test_reloaded_weights_give_the_same_logits(swin, tmp_path):
     model, other = small_model(swin).eval(), small_model(swin, seed=1).eval()
     assert not torch.equal(model(images()), other(images()))
     torch.save(model.state_dict(), tmp_path / "weights.pt")
@@ -201,34 +201,34 @@ def test_weights_survive_a_file(swin, tmp_path):
     assert torch.equal(model(images()), other(images()))
 
 
-def test_normalisation_is_the_backbones_own():
+def test_normalisation_comes_from_the_backbone():
     model = small_model("removed")
     assert (model.mean, model.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert model.input_size == 112
 
 
-def test_he_initialisation_never_starts_with_a_dead_reconstruction():
-    dead = {"torch_default": 0, "he": 0}
+def test_he_initialisation_prevents_all_zero_reconstructions():
+    all_zero = {"torch_default": 0, "he": 0}
     for seed in range(40):
         torch.manual_seed(seed)
         encoder, decoder = Encoder((8, 16, 32)), Decoder((8, 16, 32))
-        dead["torch_default"] += not decoder(encoder(images(1, 32))).any()
+        all_zero["torch_default"] += not decoder(encoder(images(1, 32))).any()
         initialise_for_relu(encoder, decoder)
-        dead["he"] += not decoder(encoder(images(1, 32))).any()
-    assert dead["he"] == 0 < dead["torch_default"]
+        all_zero["he"] += not decoder(encoder(images(1, 32))).any()
+    assert all_zero["he"] == 0 < all_zero["torch_default"]
 
 
-def test_pretrained_asks_timm_for_exactly_the_tags(monkeypatch):
-    asked = []
+def test_pretrained_requests_the_tags_from_timm(monkeypatch):
+    requested = []
     create = timm.create_model
 
     def offline(name, pretrained, **options):
-        asked.append((name, pretrained))
+        requested.append((name, pretrained))
         return create(name, pretrained=False, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
     build_model("genconvit_ed", pretrained=True, **NARROW)
-    assert asked == [("convnext_tiny.fb_in1k", True), ("swin_tiny_patch4_window7_224.ms_in1k", True)]
+    assert requested == [("convnext_tiny.fb_in1k", True), ("swin_tiny_patch4_window7_224.ms_in1k", True)]
 
 
 # --- loss and memory
@@ -238,14 +238,14 @@ def face_batch(count: int = 4) -> dict[str, torch.Tensor]:
     return {"image": images(count), "label": torch.arange(count) % 2}
 
 
-def test_there_is_no_reconstruction_term_as_released():
+def test_default_has_no_reconstruction_term():
     model, batch = small_model("live").eval(), face_batch()
     terms = model.loss_terms(batch, functional.cross_entropy)
     assert list(terms) == ["classification"]
     torch.testing.assert_close(terms["classification"], functional.cross_entropy(model(batch["image"]), batch["label"]))
 
 
-def test_reconstruction_is_compared_with_the_image_in_0_to_1():
+def test_reconstruction_loss_uses_the_image_in_0_to_1():
     colours = torch.rand(4, 3, 112, 112, generator=torch.Generator().manual_seed(2))
     model = small_model("removed", reconstruction_weight=0.5).eval()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))
@@ -257,7 +257,7 @@ def test_reconstruction_is_compared_with_the_image_in_0_to_1():
     assert torch.equal(terms["classification"], plain["classification"])
 
 
-def test_reconstruction_loss_teaches_the_auto_encoder_to_reconstruct():
+def test_reconstruction_loss_trains_the_autoencoder():
     model = small_model("removed", reconstruction_weight=1.0).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     errors = []
@@ -270,7 +270,7 @@ def test_reconstruction_loss_teaches_the_auto_encoder_to_reconstruct():
     assert errors[-1] < errors[0] / 2
 
 
-def test_gradient_checkpointing_keeps_logits_and_gradients():
+def test_gradient_checkpointing_keeps_gradients():
     gradients = []
     for switch in (False, True):
         torch.manual_seed(0)
@@ -280,14 +280,14 @@ def test_gradient_checkpointing_keeps_logits_and_gradients():
             block.register_forward_pre_hook(lambda module, _, passes=passes: passes.append(module))
         torch.manual_seed(1)
         model.train()(images(size=224)).square().sum().backward()
-        assert len(passes) == (4 if switch else 2)  # each block is computed again in the backward pass
+        assert len(passes) == (4 if switch else 2)  # each block is recomputed in the backward pass
         gradients.append({name: w.grad for name, w in model.named_parameters() if w.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     for name in gradients[0]:
         torch.testing.assert_close(gradients[1][name], gradients[0][name], msg=name)
 
 
-# --- what the user can get wrong
+# --- invalid settings
 
 
 @pytest.mark.parametrize(
@@ -298,24 +298,24 @@ def test_gradient_checkpointing_keeps_logits_and_gradients():
         ({"input_size": 100}, "multiple of 16.*choose 96"),
         ({"reconstruction_weight": -1.0}, "reconstruction_weight=-1.0.*0 or more"),
         ({"reconstruction_weight": float("nan")}, "reconstruction_weight=nan.*0 or more"),
-        ({"backbone": "resnet10tt"}, "nearest name is 'resnet10t'"),
-        ({"backbone": "convnext_tiny.fb_in1"}, "nearest name is 'convnext_tiny.fb_in1k'"),
-        ({"backbone_options": {"depth": 3}}, "resnet10t refuses the options.*depth"),
+        ({"backbone": "resnet10tt"}, "did you mean 'resnet10t'"),
+        ({"backbone": "convnext_tiny.fb_in1"}, "did you mean 'convnext_tiny.fb_in1k'"),
+        ({"backbone_options": {"depth": 3}}, "resnet10t rejects the options.*depth"),
         ({"embedder": "resnet18", "embedder_options": {}}, "embedder is a ResNet.*swin_"),
         ({"backbone": "test_vit", "backbone_options": {"img_size": 112}}, "no feature map.*swin=removed"),
     ],
 )
-def test_wrong_settings_name_the_remedy(changes, message):
+def test_errors_for_invalid_settings_name_the_remedy(changes, message):
     with pytest.raises(UserError, match=message):
         build_model("genconvit_ed", **(SMALL | {"swin": "live"} | changes))
 
 
-def test_images_of_another_size_are_refused():
-    with pytest.raises(UserError, match="96x96 pixels, the model takes 112x112"):
+def test_images_of_another_size_are_rejected():
+    with pytest.raises(UserError, match="96x96 pixels, but the model expects 112x112"):
         small_model("removed")(images(size=96))
 
 
-def test_weights_that_cannot_be_downloaded(monkeypatch):
+def test_failed_download_is_a_user_error(monkeypatch):
     def no_network(name, **options):
         raise FileNotFoundError("cannot locate the file on the Hub")
 
@@ -324,8 +324,8 @@ def test_weights_that_cannot_be_downloaded(monkeypatch):
         small_model("removed", pretrained=True)
 
 
-def test_unknown_models_and_values_name_what_there_is():
-    with pytest.raises(UserError, match="nearest is 'genconvit_ed'"):
+def test_errors_for_unknown_models_and_arguments_suggest_known_ones():
+    with pytest.raises(UserError, match="did you mean 'genconvit_ed'"):
         build_model("genconvit_de")
-    with pytest.raises(UserError, match="unexpected keyword argument 'bakbone'; it takes backbone, "):
+    with pytest.raises(UserError, match="unexpected keyword argument 'bakbone'; its arguments are backbone, "):
         build_model("genconvit_ed", bakbone="resnet18")

@@ -1,4 +1,4 @@
-"""Public GenConViT checkpoints: what is dropped, turned around, refused, and that the logits are the release's."""
+"""Public GenConViT checkpoints: skipped and reordered weights, rejected files, and logits equal to the release."""
 
 import json
 import logging
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import test_evaluation
 import tiny_run
 import torch
 from omegaconf import OmegaConf
@@ -32,7 +31,7 @@ ARGUMENTS = {
     "genconvit_ed": BACKBONE | {"channels": (8, 16, 32)},
     "genconvit_vae": BACKBONE | {"channels": (8, 16, 32), "latent_features": 128, "variational": "as_released"},
 }
-DEAD = ("embedder.", "backbone.patch_embed.")
+UNUSED_SWIN = ("embedder.", "backbone.patch_embed.")
 
 
 def images() -> torch.Tensor:
@@ -45,11 +44,11 @@ def network(name: str, swin: str = "removed", seed: int = 0, **changes):
 
 
 def released_state(name: str, model) -> dict[str, torch.Tensor]:
-    """The weights of `model` as the authors' code would have saved them: their names, fake first, dead keys between."""
-    state = {key: value.clone() for key, value in model.state_dict().items() if not key.startswith(DEAD)}
+    """The weights of `model` as the authors' code would save them: their names, fake first, with unused Swin keys."""
+    state = {key: value.clone() for key, value in model.state_dict().items() if not key.startswith(UNUSED_SWIN)}
     for key in ("fc2.weight", "fc2.bias"):
         state[key] = state[key].flip(0)
-    state["embedder.layers.0.blocks.1.attn_mask"] = torch.zeros(4, 49, 49)  # of timm 0.6; gone since
+    state["embedder.layers.0.blocks.1.attn_mask"] = torch.zeros(4, 49, 49)  # only in timm 0.6
     state["embedder.head.weight"] = torch.zeros(10, 7)
     state["backbone.patch_embed.proj.bias"] = torch.zeros(768)
     if name == "genconvit_vae":
@@ -76,21 +75,21 @@ def released_file(name, trained, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("swin", ["removed", "as_released"])
-def test_released_file_gives_its_logits_and_one_line_of_log(name, swin, trained, released_file, caplog):
+def test_released_file_reproduces_the_logits_and_logs_one_line(name, swin, trained, released_file, caplog):
     with caplog.at_level(logging.INFO, logger="deepfake_ms"):
         model = network(name, swin, checkpoint=str(released_file))
     assert torch.equal(model(images()), trained(images()))
     (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("deepfake_ms")]
-    assert line == f"{released_file}: dropped the dead branch, 3 keys with 10,442 numbers"
+    assert line == f"{released_file}: skipped 3 keys (10,442 values) of the Swin that is never called"
 
 
-def test_rows_of_the_last_layer_change_places(name, released_file):
+def test_rows_of_the_last_layer_are_swapped(name, released_file):
     model = network(name, checkpoint=str(released_file))
     fake_first = torch.load(released_file, weights_only=True)["fc2.bias"]
     assert model.fc2.bias[[FAKE, REAL]].tolist() == fake_first.tolist()
 
 
-def test_state_dict_inside_a_training_checkpoint_and_half_precision(name, trained, released_file):
+def test_training_checkpoint_in_half_precision_is_loaded(name, trained, released_file):
     state = released_state(name, trained)
     state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     torch.save({"epoch": 30, "state_dict": state, "min_loss": 0.1}, released_file)
@@ -99,11 +98,11 @@ def test_state_dict_inside_a_training_checkpoint_and_half_precision(name, traine
     torch.testing.assert_close(model(images()), trained(images()), atol=1e-2, rtol=1e-2)
 
 
-def test_pretrained_backbones_are_not_downloaded_beside_a_checkpoint(name, released_file):
-    network(name, "as_released", pretrained=True, checkpoint=str(released_file))  # there is no network to download from
+def test_checkpoint_prevents_the_download_of_pretrained_backbones(name, released_file):
+    network(name, "as_released", pretrained=True, checkpoint=str(released_file))  # timm's weights would not fit
 
 
-def test_ensemble_takes_a_file_for_each_network(tmp_path):
+def test_ensemble_loads_one_file_per_network(tmp_path):
     files, networks = {}, {}
     for short in ("ed", "vae"):
         name = f"genconvit_{short}"
@@ -117,58 +116,61 @@ def test_ensemble_takes_a_file_for_each_network(tmp_path):
     torch.testing.assert_close(ensemble(images()).softmax(dim=1), mean)
 
 
-def test_scoring_a_run_no_longer_needs_the_released_file(tmp_path):
+def test_scoring_a_run_does_not_need_the_released_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "evaluation")
+    import test_scores
+
     prepared = tiny_run.write_faces(tmp_path / "prepared")
-    asked = test_evaluation.config()
-    asked["model"] |= {"swin": "removed", "checkpoint": str(tmp_path / "deleted since.pth")}
+    config = test_scores.config()
+    config["model"] |= {"swin": "removed", "checkpoint": str(tmp_path / "deleted.pth")}
     run = tmp_path / "name" / "seed_0"
     about = {"prepared": str(prepared), "manifest_sha256": sha256_of(prepared / MANIFEST_NAME), "synthetic": True}
-    claim_run_folder(run, asked, about | {"code": "trained by"})
-    write_split(run, read_manifest(prepared)["sample_id"], pd.Series(tiny_run.SIDES), pd.Series(range(25)).to_numpy())
-    with pytest.raises(UserError, match=r"deleted since\.pth is no file"):
-        build_detector(OmegaConf.create(asked))
-    asked["model"]["checkpoint"] = None
-    test_evaluation.hand_over(run, build_detector(OmegaConf.create(asked)))
-    scores, _ = test_evaluation.evaluate(run)
-    assert sum(scores["frames"].values()) == tiny_run.SIDES.count("test")
+    claim_run_folder(run, config, about | {"code": "trained by"})
+    write_split(run, read_manifest(prepared)["sample_id"], pd.Series(tiny_run.SUBSETS), pd.Series(range(25)).to_numpy())
+    with pytest.raises(UserError, match=r"deleted\.pth does not exist"):
+        build_detector(OmegaConf.create(config))
+    config["model"]["checkpoint"] = None
+    test_scores.hand_over(run, build_detector(OmegaConf.create(config)))
+    scores, _ = test_scores.evaluate(run)
+    assert sum(scores["frames"].values()) == tiny_run.SUBSETS.count("test")
 
 
-# --- what is refused
+# --- rejected files
 
 
-def test_readings_without_the_released_function_are_refused(name, released_file):
+def test_modes_other_than_the_released_function_are_rejected(name, released_file):
     if name == "genconvit_ed":
         other, remedy = {"swin": "live"}, "choose swin=removed or swin=as_released"
     else:
         other, remedy = {"variational": "as_described"}, "choose variational=as_released"
-    with pytest.raises(UserError, match=rf"checkpoint={released_file} was trained with.* means nothing.*{remedy}"):
+    with pytest.raises(UserError, match=rf"checkpoint={released_file} was trained with.* cannot be used.*{remedy}"):
         network(name, checkpoint=str(released_file), **other)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("fc.bias"), "it lacks fc.bias: "),
+        (lambda state: state.pop("fc.bias"), r"\(missing: fc.bias\)"),
         (
             lambda state: [state.pop(key) for key in list(state) if "stages" in key],
-            "it lacks backbone.* and [0-9]+ more",
+            "missing: backbone.* and [0-9]+ more",
         ),
-        (lambda state: state.update(head=torch.zeros(2)), "it has the unknown head: "),
+        (lambda state: state.update(head=torch.zeros(2)), r"\(unexpected: head\)"),
         (
             lambda state: state.update({"fc2.bias": torch.zeros(3)}),
-            r"it has in another shape fc2.bias \(3,\) for \(2,\): ",
+            r"\(wrong shape: fc2.bias \(3,\) instead of \(2,\)\)",
         ),
     ],
 )
-def test_weights_that_do_not_fit_are_named(name, trained, released_file, change, message):
+def test_error_names_the_weights_that_do_not_fit(name, trained, released_file, change, message):
     state = released_state(name, trained)
     change(state)
     torch.save(state, released_file)
-    with pytest.raises(UserError, match=rf"^{released_file} does not fit GenConViT(ED|VAE): {message}"):
+    with pytest.raises(UserError, match=rf"^{released_file} does not fit GenConViT(ED|VAE) .*{message}"):
         network(name, checkpoint=str(released_file))
 
 
-def test_the_other_networks_file_is_refused(name, released_file):
+def test_file_of_the_other_network_is_rejected(name, released_file):
     other = {"genconvit_ed": "genconvit_vae", "genconvit_vae": "genconvit_ed"}[name]
     with pytest.raises(UserError, match=rf"{released_file} does not fit .*features\.1\..*each network its own"):
         network(other, checkpoint=str(released_file))
@@ -177,15 +179,15 @@ def test_the_other_networks_file_is_refused(name, released_file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "is no file"),
+        (None, "does not exist"),
         (b"<html>404</html>", "cannot be read as a PyTorch checkpoint"),
         (b"", "cannot be read as a PyTorch checkpoint"),
-        ([torch.zeros(1)], "holds no state dict"),
-        ({"epoch": 3}, "holds no state dict"),
-        ({"state_dict": [1, 2]}, "holds no state dict"),
+        ([torch.zeros(1)], "does not contain a state dict"),
+        ({"epoch": 3}, "does not contain a state dict"),
+        ({"state_dict": [1, 2]}, "does not contain a state dict"),
     ],
 )
-def test_files_that_are_no_checkpoint(tmp_path, content, message):
+def test_files_other_than_checkpoints_are_rejected(tmp_path, content, message):
     path = tmp_path / "weights.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -200,14 +202,14 @@ class Payload:
         return (print, ("run",))
 
 
-def test_code_in_a_file_is_not_run(tmp_path, capsys):
+def test_code_in_a_checkpoint_is_not_executed(tmp_path, capsys):
     torch.save({"fc.bias": Payload()}, tmp_path / "weights.pth")
     with pytest.raises(UserError, match=r"cannot be read.*UnpicklingError"):
         network("genconvit_ed", checkpoint=str(tmp_path / "weights.pth"))
     assert capsys.readouterr().out == ""
 
 
-# --- the full size
+# --- full size
 
 
 def formula_weight(key: str, shape: list[int]) -> torch.Tensor:
@@ -220,7 +222,7 @@ def formula_weight(key: str, shape: list[int]) -> torch.Tensor:
     return 1 + 0.1 * weight if key.endswith("weight") else 0.1 * weight
 
 
-def test_a_file_with_all_released_keys_gives_the_authors_logits(shared, tmp_path, caplog):
+def test_file_with_all_released_keys_reproduces_the_authors_logits(shared, tmp_path, caplog):
     shapes = json.loads((shared / "fixtures/genconvit_ed_released_keys.json").read_text())
     expected = json.loads((shared / "fixtures/genconvit_ed_expected.json").read_text())
     state = {

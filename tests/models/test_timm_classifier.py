@@ -1,4 +1,4 @@
-"""Classifiers of timm: the published networks, what a linear probe leaves alone, and what can be asked wrongly."""
+"""timm classifiers: the published networks, what a linear probe trains, and errors for invalid settings."""
 
 import pytest
 import timm
@@ -18,7 +18,7 @@ CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711
 
 
 def tiny(backbone: str = "test_resnet", **values) -> TimmClassifier:
-    """One of timm's own test models, at 32 pixels."""
+    """One of timm's test models, for 32-pixel images."""
     torch.manual_seed(0)
     return TimmClassifier(backbone, **{"pretrained": False, "input_size": 32, **values})
 
@@ -31,8 +31,8 @@ def images(count: int = 4, size: int = 32) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "input_size", "normalisation", "millions", "learn"),
-    [  # parameters as the networks' papers (or timm's table) give them, less the 1000 classes and with two instead
+    ("name", "weights", "input_size", "normalisation", "millions", "trainable"),
+    [  # parameter counts from the papers (or timm's table), for two classes instead of 1000
         ("resnet50", "resnet50.tv_in1k", 224, IMAGENET, 23.51, None),
         ("senet", "seresnet50.a1_in1k", 224, IMAGENET, 26.04, None),
         ("senet154", "legacy_senet154.in1k", 224, IMAGENET, 113.04, None),
@@ -42,9 +42,9 @@ def images(count: int = 4, size: int = 32) -> torch.Tensor:
         ("linear_probe", "vit_large_patch14_clip_quickgelu_224.openai", 224, CLIP, 303.18, 2 * 1024 + 2),
     ],
 )
-def test_full_size_classifiers(name, weights, input_size, normalisation, millions, learn):
+def test_full_size_classifiers(name, weights, input_size, normalisation, millions, trainable):
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        values = OmegaConf.to_container(compose("train", overrides=[f"model={name}"]).model)
+        values = OmegaConf.to_container(compose("train", overrides=[f"model={name}", "size=full"]).model)
     values.pop("name")
     assert values["backbone"] == weights
     assert timm.get_pretrained_cfg(weights).has_weights
@@ -54,24 +54,24 @@ def test_full_size_classifiers(name, weights, input_size, normalisation, million
     assert (model.mean, model.std) == normalisation
     count = sum(weight.numel() for weight in model.parameters())
     assert count / 1e6 == pytest.approx(millions, abs=0.01)
-    assert sum(weight.numel() for weight in model.parameters() if weight.requires_grad) == (learn or count)
+    assert sum(weight.numel() for weight in model.parameters() if weight.requires_grad) == (trainable or count)
 
 
-def test_pretrained_asks_timm_for_the_tag(monkeypatch):
-    asked = []
+def test_pretrained_requests_the_tag_from_timm(monkeypatch):
+    requested = []
     create = timm.create_model
 
     def offline(name, pretrained, **options):
-        asked.append((name, pretrained))
+        requested.append((name, pretrained))
         return create(name, pretrained=False, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
     tiny("test_resnet.r160_in1k", pretrained=True)
-    assert asked == [("test_resnet.r160_in1k", True)]
+    assert requested == [("test_resnet.r160_in1k", True)]
 
 
 @pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
-def test_another_input_size_than_the_pretrained_one(backbone):
+def test_input_size_may_differ_from_the_pretrained_one(backbone):
     assert TimmClassifier(backbone, pretrained=False).input_size == 160
     model = tiny(backbone, input_size=48)
     assert model.eval()(images(2, 48)).shape == (2, 2)
@@ -81,26 +81,26 @@ def test_another_input_size_than_the_pretrained_one(backbone):
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_efficientnet", "resnetv2_50x1_bit"])
-def test_a_linear_probe_learns_its_classifier_and_nothing_else(backbone):
+def test_linear_probe_trains_only_its_classifier(backbone):
     model = tiny(backbone, frozen_backbone=True, input_size=32)
     classifier = {id(weight) for weight in model.backbone.get_classifier().parameters()}
     assert {id(weight) for weight in model.parameters() if weight.requires_grad} == classifier
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=0.01)
-    model.eval().train()  # as a validation between two epochs does
+    model.eval().train()  # like a validation between two epochs
     for _ in range(3):
         optimizer.zero_grad()
         functional.cross_entropy(model(images()), torch.tensor([0, 1, 0, 1])).backward()
         optimizer.step()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    learnt = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    assert changed == learnt  # BatchNorm's running statistics would be among them
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert changed == trained  # so BatchNorm's running statistics are unchanged
 
 
-def test_a_linear_probe_sees_the_same_features_in_training():
+def test_linear_probe_has_the_same_features_in_training_and_evaluation():
     model = tiny("test_resnet", frozen_backbone=True, backbone_options={"drop_rate": 0.5})
     assert model.training
-    in_training = model(images())  # as it is built, before anyone calls train()
+    in_training = model(images())  # before any call of train()
     assert torch.equal(in_training, model.train()(images()))
     assert torch.equal(in_training, model.eval()(images()))
     learning = tiny("test_resnet", backbone_options={"drop_rate": 0.5})
@@ -111,8 +111,8 @@ def test_a_linear_probe_sees_the_same_features_in_training():
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_efficientnet", "resnetv2_50x1_bit"])
-def test_gradient_checkpointing_keeps_less_and_gives_the_same_gradients(backbone):
-    kept, gradients = {}, {}
+def test_gradient_checkpointing_stores_less_and_keeps_the_gradients(backbone):
+    stored, gradients = {}, {}
     for checkpointing in (False, True):
         model = tiny(backbone, gradient_checkpointing=checkpointing).train()
         sizes = []
@@ -120,45 +120,45 @@ def test_gradient_checkpointing_keeps_less_and_gives_the_same_gradients(backbone
             lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
         ):
             loss = functional.cross_entropy(model(images()), torch.tensor([0, 1, 0, 1]))
-        kept[checkpointing] = sum(sizes)
+        stored[checkpointing] = sum(sizes)
         loss.backward()
         gradients[checkpointing] = [weight.grad for weight in model.parameters()]
-    assert kept[True] < 0.7 * kept[False]
+    assert stored[True] < 0.7 * stored[False]
     torch.testing.assert_close(gradients[True], gradients[False])
 
 
-# --- what the user can get wrong
+# --- invalid settings
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"backbone": "resnet5"}, "nearest name is 'resnet5"),
-        ({"backbone_options": {"width": 3}}, "test_resnet refuses the options.*width"),
-        ({"backbone": "test_vit", "input_size": 40}, "input_size=40.*patches of 16 pixels: choose 32"),
+        ({"backbone": "resnet5"}, "did you mean 'resnet5"),
+        ({"backbone_options": {"width": 3}}, "test_resnet rejects the options.*width"),
+        ({"backbone": "test_vit", "input_size": 40}, "input_size=40.*patch size 16: choose 32"),
         ({"input_size": -32}, "input_size=-32"),
         (
             {"backbone": "legacy_seresnet18", "gradient_checkpointing": True},
-            "legacy_seresnet18 has no gradient checkpointing: set gradient_checkpointing=false",
+            "legacy_seresnet18 does not support gradient checkpointing: set gradient_checkpointing=false",
         ),
-        ({"frozen_backbone": True, "gradient_checkpointing": True}, "saves nothing.*switch one of the two off"),
+        ({"frozen_backbone": True, "gradient_checkpointing": True}, "saves nothing.*or frozen_backbone=false"),
         ({"backbone": "deit_tiny_distilled_patch16_224", "frozen_backbone": True}, "no single classifier layer"),
     ],
 )
-def test_wrong_settings_name_the_remedy(values, message):
+def test_errors_for_invalid_settings_name_the_remedy(values, message):
     with pytest.raises(UserError, match=message):
         tiny(**values)
 
 
-def test_weights_that_do_not_fit_the_options(monkeypatch):
+def test_pretrained_weights_that_do_not_fit_the_options_are_rejected(monkeypatch):
     create = timm.create_model
 
-    def with_weights_of_the_plain_network(name, pretrained, **options):
+    def with_default_weights(name, pretrained, **options):
         model = create(name, **options)
         model.load_state_dict(create(name, num_classes=2).state_dict())
         return model
 
-    monkeypatch.setattr(timm, "create_model", with_weights_of_the_plain_network)
+    monkeypatch.setattr(timm, "create_model", with_default_weights)
     tiny("test_resnet", pretrained=True)
     with pytest.raises(UserError, match=r"cannot be loaded with the options.*channels.*pretrained=false"):
         tiny("test_resnet", pretrained=True, backbone_options={"channels": [8, 16, 24, 32]})

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from deepfake_ms.preprocessing.faces import Face
+from deepfake_ms.preprocessing.frames import read_frames
 
 
 def write_video(
@@ -23,9 +24,9 @@ def write_video(
     pixel_format="yuv420p",
     set_stream=lambda stream: None,
 ) -> Path:
-    """Encode RGB `images`; `times` (seconds) makes the frame rate variable.
+    """Encode RGB `images`; with `times` (seconds), the frame rate is variable.
 
-    `options` are the container's; `set_stream` gets the stream before anything is encoded.
+    `options` are options of the container; `set_stream` is called with the stream before anything is encoded.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options or {}) as container:
@@ -48,22 +49,32 @@ def write_video(
 
 
 def picture(*faces, height=96, width=128, shade=40) -> np.ndarray:
-    """A grey picture with a red square per (centre x, centre y, side)."""
+    """A grey picture with a red square for each (centre x, centre y, side)."""
     image = np.full((height, width, 3), shade, np.uint8)
     for x, y, side in faces:
         cv2.rectangle(image, (x - side // 2, y - side // 2), (x + side // 2 - 1, y + side // 2 - 1), (220, 30, 30), -1)
     return image
 
 
+def shades(count) -> list[np.ndarray]:
+    """Uniform pictures, each lighter than the one before."""
+    return [np.full((64, 96, 3), 4 * i + 20, np.uint8) for i in range(count)]
+
+
+def sampled(path, fps) -> list[tuple[int, float]]:
+    """Index and time of each frame that `read_frames` gives."""
+    return [(frame.index, round(frame.time_s, 3)) for frame in read_frames(path, fps)]
+
+
 def face(x, y, side, probability=1.0) -> Face:
-    """A face with its centre at (x, y)."""
+    """A face centred at (x, y)."""
     box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2], float)
     points = np.array([(-0.2, -0.15), (0.2, -0.15), (0, 0), (-0.15, 0.25), (0.15, 0.25)]) * side + (x, y)
     return Face(box, points, probability)
 
 
 class SquareDetector:
-    """Finds the red squares, largest first. Dull red (as `picture` never draws) is an improbable face."""
+    """Detects red squares, largest first. Dull red squares, which `picture` never draws, are improbable faces."""
 
     def detect(self, images):
         for image in images:
@@ -83,7 +94,7 @@ class SquareDetector:
 
 
 class WholeSquareDetector(SquareDetector):
-    """Sees a square of 30 pixels whole where the picture's left edge cuts it."""
+    """Detects a square of 30 pixels completely even if the left edge of the picture cuts it."""
 
     def detect(self, images):
         for faces in super().detect(images):
@@ -91,7 +102,7 @@ class WholeSquareDetector(SquareDetector):
 
 
 class SlowSquareDetector(SquareDetector):
-    """Takes its time, so that a run can be killed in the middle."""
+    """A slow detector, so that a run can be killed in the middle."""
 
     def detect(self, images):
         for faces in super().detect(images):
@@ -100,7 +111,7 @@ class SlowSquareDetector(SquareDetector):
 
 
 def draw_corpus(root: Path, videos=6) -> Path:
-    """A celebdf-like folder corpus: `videos` good videos of 2 s in two classes, and images."""
+    """A corpus in class folders: `videos` valid videos of 2 s in both classes, and images."""
     for number in range(videos):
         images = [picture((40 + 2 * i, 50, 30), shade=30 + 5 * number) for i in range(21)]
         write_video(root / ("real", "fake")[number % 2] / f"video{number}.mp4", images)

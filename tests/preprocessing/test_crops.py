@@ -1,4 +1,4 @@
-"""Where the crop lies, and that the landmarks stay on what they mark."""
+"""The position of the crop, and landmarks that stay on their facial points."""
 
 import io
 
@@ -12,7 +12,7 @@ from deepfake_ms.preprocessing.crops import crop_face, encode_crop
 
 
 @pytest.mark.parametrize("side", [20, 40, 90])
-def test_the_margin_is_shared_by_both_sides(side):
+def test_the_margin_is_split_between_both_sides(side):
     image = picture((100, 100, side), height=200, width=200)
     crop, _ = crop_face(image, face(100, 100, side), size=100, margin=0.5)
     red = np.flatnonzero(crop[50, :, 0] > 130)
@@ -37,7 +37,7 @@ def test_landmarks_move_with_their_pixels(size):
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (99, 79), (-15, 40), (50, 95), (400, 400)])
-def test_what_lies_outside_the_frame_is_black(x, y):
+def test_pixels_outside_the_frame_are_black(x, y):
     image = np.full((80, 100, 3), 200, np.uint8)
     crop, _ = crop_face(image, face(x, y, 60), size=60, margin=0)
     ys, xs = np.mgrid[y - 30 : y + 30, x - 30 : x + 30]
@@ -48,7 +48,7 @@ def test_what_lies_outside_the_frame_is_black(x, y):
 
 @pytest.mark.parametrize("size", [20, 21, 22, 23])
 def test_crop_files_are_lossless_rgb_for_every_reader(size):
-    """Rows of a BMP are padded to four bytes, so odd widths are the ones to go wrong."""
+    """Rows of a BMP are padded to multiples of four bytes, so odd widths are the critical ones."""
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     content = encode_crop(image)
     assert encode_crop(image.copy()) == content

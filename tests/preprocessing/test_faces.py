@@ -1,4 +1,4 @@
-"""Following the subject."""
+"""The choice of the video's subject."""
 
 from drawn import face
 
@@ -11,7 +11,7 @@ def places(chosen):
 
 def test_the_largest_face_is_followed_both_ways_past_larger_strangers():
     frames = [
-        [face(20, 50, 20), face(90, 50, 22)],  # here the stranger is the larger one
+        [face(20, 50, 20), face(90, 50, 22)],  # the stranger is larger here
         [face(24, 50, 24), face(90, 50, 22)],
         [face(28, 50, 30), face(90, 50, 22)],  # the anchor
         [face(90, 50, 24), face(32, 50, 22)],
@@ -26,7 +26,7 @@ def test_frames_without_a_face_stay_empty_and_do_not_break_the_track():
     assert follow_subject([]) == []
 
 
-def test_a_bystander_steps_in_only_while_the_subject_is_missed():
+def test_a_bystander_is_chosen_only_in_frames_without_the_subject():
     frames = [[face(20, 50, 30)], [face(90, 50, 26)], [face(22, 50, 25), face(90, 50, 26)]]
     assert places(follow_subject(frames)) == [(20, 50), (90, 50), (22, 50)]
 

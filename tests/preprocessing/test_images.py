@@ -1,4 +1,4 @@
-"""Every kind of still image becomes RGB, or gives a reason."""
+"""Conversion of all kinds of still images to RGB, and the reasons given for unreadable ones."""
 
 import warnings
 
@@ -27,13 +27,13 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, mode):
 def test_exif_orientation_is_applied(tmp_path):
     upright = picture((20, 20, 24))
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned a quarter clockwise
+    exif[0x0112] = 6  # displayed after a quarter turn clockwise
     Image.fromarray(np.rot90(upright)).save(tmp_path / "a.png", exif=exif)
     assert (read_image(tmp_path / "a.png") == upright).all()
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
-def test_unreadable_images_give_their_reason(tmp_path, suffix):
+def test_unreadable_images_give_a_reason(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(path)
@@ -50,7 +50,7 @@ def test_unreadable_images_give_their_reason(tmp_path, suffix):
 
 def test_colours_survive_cmyk(tmp_path):
     image = picture((20, 20, 24))
-    Image.fromarray(image).convert("CMYK").save(tmp_path / "a.jpg", quality=95)  # inverted, with Adobe's mark
+    Image.fromarray(image).convert("CMYK").save(tmp_path / "a.jpg", quality=95)  # inverted, with an Adobe marker
     Image.fromarray(image).convert("CMYK").save(tmp_path / "a.tif")
     for name in ("a.jpg", "a.tif"):
         assert np.abs(read_image(tmp_path / name).astype(int) - image).mean() < 3
@@ -83,7 +83,7 @@ def test_grey_of_unknown_range_is_refused(tmp_path, value, mode):
         read_image(tmp_path / "a.tif")
 
 
-def test_alpha_is_dropped_also_from_a_palette(tmp_path):
+def test_alpha_of_a_palette_is_dropped(tmp_path):
     image = Image.fromarray(picture((20, 20, 24))).quantize(16)
     image.save(tmp_path / "a.png", transparency=bytes(range(16)))
     with warnings.catch_warnings(action="error"):
@@ -107,7 +107,7 @@ def test_the_content_decides_the_format(tmp_path):
     assert (read_image(tmp_path / "a.jpg") == picture()).all()
 
 
-def test_large_images_are_read_in_silence_and_huge_ones_refused(tmp_path, monkeypatch):
+def test_large_images_are_read_without_warning_and_huge_ones_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     Image.new("L", (50, 30)).save(tmp_path / "large.png")
     Image.new("L", (50, 41)).save(tmp_path / "huge.png")
@@ -117,7 +117,7 @@ def test_large_images_are_read_in_silence_and_huge_ones_refused(tmp_path, monkey
             read_image(tmp_path / "huge.png")
 
 
-def test_a_folder_is_no_image(tmp_path):
+def test_a_folder_is_not_an_image(tmp_path):
     (tmp_path / "a.png").mkdir()
     with pytest.raises(UnreadableMedia, match="folder"):
         read_image(tmp_path / "a.png")

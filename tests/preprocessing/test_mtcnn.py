@@ -1,4 +1,4 @@
-"""MTCNN on real and awkward pictures."""
+"""MTCNN on drawn, real and unusual pictures."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ def detector():
     return MTCNNDetector()
 
 
-def test_pictures_without_faces_and_of_any_size_are_survived(detector):
+def test_pictures_of_any_size_without_faces_give_none(detector):
     sizes = [(64, 64), (5, 5), (19, 400), (1, 1), (300, 20)]
     assert list(detector.detect(np.full((*size, 3), 90, np.uint8) for size in sizes)) == [[]] * len(sizes)
 
@@ -38,7 +38,7 @@ def scene(portrait, *places, height=720, width=1280):
 
 
 def assert_found(faces, eyes):
-    """Exactly the faces with these eyes, within a tenth of the eye distance."""
+    """Check that exactly the faces with these eyes are found, within .13 of the eye distance."""
     confident = sorted((face for face in faces if face.probability > 0.9), key=lambda face: face.centre[0])
     assert len(confident) == len(eyes)
     for face, (left, right) in zip(confident, eyes, strict=True):
@@ -52,7 +52,7 @@ def test_faces_of_all_sizes_are_found(detector, portrait, side):
 
 
 def test_a_second_face_of_half_the_size_is_found_in_every_frame(detector, portrait):
-    """Also where the first, coarse search would have passed it over, and after larger faces."""
+    """Even where the first search for large faces misses it, and after larger faces."""
     frames = [
         scene(portrait, (100, 60, 620)),
         scene(portrait, (100, 60, 360), (700, 200, 220)),
@@ -64,7 +64,7 @@ def test_a_second_face_of_half_the_size_is_found_in_every_frame(detector, portra
         assert_found(faces, eyes)
 
 
-def test_a_frame_without_a_face_does_not_lose_the_next(detector, portrait):
+def test_a_frame_without_a_face_does_not_affect_the_next(detector, portrait):
     picture, eyes = scene(portrait, (100, 60, 300))
     first, empty, last = detector.detect([picture, np.full_like(picture, 127), picture])
     assert not empty
@@ -72,19 +72,19 @@ def test_a_frame_without_a_face_does_not_lose_the_next(detector, portrait):
     assert_found(last, eyes)
 
 
-def test_only_one_frame_is_held(detector, portrait):
-    asked = []
+def test_only_one_frame_is_requested_at_a_time(detector, portrait):
+    requested = []
 
     def frames():
         for number in range(3):
-            asked.append(number)
+            requested.append(number)
             yield scene(portrait, (100, 60, 300))[0]
 
     for number, _ in enumerate(detector.detect(frames())):
-        assert asked == list(range(number + 1))
+        assert requested == list(range(number + 1))
 
 
-def test_a_face_beside_an_empty_frame_is_found_where_it_is(detector, shared):
+def test_a_face_after_an_empty_frame_is_found_in_the_right_place(detector, shared):
     crop = read_image(sorted((shared / "real-samples/faces/real").iterdir())[0])
     scene = np.full((720, 1280, 3), 127, np.uint8)
     scene[300:524, 800:1024] = crop
@@ -99,7 +99,7 @@ def test_a_face_beside_an_empty_frame_is_found_where_it_is(detector, shared):
     assert left_mouth[0] < right_mouth[0]
 
 
-def test_landmarks_are_right_where_the_face_reaches_beyond_the_picture(detector, shared):
+def test_landmarks_are_right_for_faces_that_extend_beyond_the_picture(detector, shared):
     """Without a border, facenet-pytorch puts the eyes of this close-up up to half an eye distance too high."""
     whole = next(iter(read_frames(shared / "real-samples/videos/sample_3.mp4", 1))).image
     around = np.full((whole.shape[0] * 3, whole.shape[1] * 2, 3), 127, np.uint8)

@@ -5,7 +5,7 @@ from deepfake_ms.preprocessing.perceptual_hash import HASH_SIZE, perceptual_hash
 
 
 def picture(number: int) -> np.ndarray:
-    """Clouds in grey."""
+    """A grey picture of smooth noise."""
     coarse = np.random.default_rng(number).integers(40, 200, (24, 24), dtype=np.uint8)
     return np.repeat(cv2.resize(coarse, (224, 224), interpolation=cv2.INTER_CUBIC)[..., None], 3, axis=2)
 

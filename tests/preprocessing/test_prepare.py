@@ -1,4 +1,4 @@
-"""Whole runs: the same bytes whatever happens on the way, and a reason for everything left out."""
+"""Complete runs: equal bytes after interruptions and with any number of workers; reasons for all excluded files."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ from deepfake_ms.datasets import find_corpus
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import LANDMARK_COLUMNS, read_manifest
 from deepfake_ms.preprocessing import fingerprint
-from deepfake_ms.preprocessing.fingerprint import digest_contents, fingerprint_corpus
+from deepfake_ms.preprocessing.fingerprint import fingerprint_corpus, hash_contents
 from deepfake_ms.preprocessing.prepare import prepare_corpus
 from deepfake_ms.preprocessing.prepared import find_prepared, read_complete
 from deepfake_ms.preprocessing.settings import PreparationSettings
-from deepfake_ms.preprocessing.shards import Shard, only_process
+from deepfake_ms.preprocessing.shards import Shard, lock_shard
 
 SETTINGS = PreparationSettings(fps=2, crop_size=32)
 
@@ -37,7 +37,7 @@ def prepare(root, prepared_root, workers=0, settings=SETTINGS, data_name="demo",
 
 
 def contents(folder):
-    """Digest of every file."""
+    """The hash of every file."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -68,7 +68,7 @@ def test_manifest_rows_crops_and_description(corpus, prepared):
     assert video.frame_index.tolist() == [0, 5, 10, 15, 20]
     assert np.allclose(video.time_s, [0, 0.5, 1, 1.5, 2])
     assert np.allclose(video.box_left, 25 + 2 * video.frame_index, atol=2)
-    assert np.allclose(video[LANDMARK_COLUMNS[4:6]], 15.5, atol=1.5)  # the nose, mid-crop
+    assert np.allclose(video[LANDMARK_COLUMNS[4:6]], 15.5, atol=1.5)  # the nose, at the centre of the crop
     images = manifest[manifest.video_id == "real/shots"]
     assert sorted(images.source) == [f"real/shots_{number}.png" for number in range(3)]
     assert images.time_s.eq(0).all()
@@ -82,7 +82,7 @@ def test_manifest_rows_crops_and_description(corpus, prepared):
     description = json.loads((prepared / "prepared.json").read_text())
     assert prepared.name == f"demo-{description['fingerprint']}"
     assert description["complete"]
-    assert description["settings"] == SETTINGS.as_dict()
+    assert description["preparation"] == SETTINGS.as_dict()
     assert description["root"] == str(corpus.resolve())
     assert description["counts"] == {"sources": 9, "videos": 7, "faces": 33}
     assert not description["synthetic"]
@@ -95,6 +95,21 @@ def test_the_number_of_workers_changes_nothing(corpus, prepared, tmp_path, worke
     folder = prepare(corpus, tmp_path, workers, progress=lambda done: seen.append((done.videos_done, done.videos)))
     assert contents(folder) == contents(prepared)
     assert seen == [(done, 7) for done in range(8)]
+
+
+def test_the_manifest_names_the_source_videos(tmp_path):
+    for name in ("real", "fake"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture((60, 40, 36))[..., ::-1])
+    (tmp_path / "files.csv").write_text("path,label,source\nreal.png,real,\nfake.png,fake,real\n")
+    manifest = read_manifest(prepare(tmp_path / "files.csv", tmp_path / "prepared"))
+    assert list(manifest.columns).index("source_video") == list(manifest.columns).index("identities") + 1
+    assert manifest.set_index("video_id").source_video.fillna("none").to_dict() == {"fake": "real", "real": "none"}
+
+
+def test_prepare_does_not_import_the_training_libraries():
+    """They take seconds to import, in every worker process too."""
+    program = "import sys, deepfake_ms.prepare; print({'lightning', 'timm', 'torchmetrics'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_a_finished_run_is_not_run_again(corpus, prepared):
@@ -118,7 +133,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_killed_run_continues_to_the_same_bytes(corpus, prepared, tmp_path, workers):
+def test_a_killed_run_resumes_and_gives_the_same_bytes(corpus, prepared, tmp_path, workers):
     command = [sys.executable, "-c", RUN_SLOWLY, str(Path(__file__).parent), str(corpus), str(tmp_path), str(workers)]
     process = subprocess.Popen(command, start_new_session=True)
     folder = tmp_path / prepared.name
@@ -128,7 +143,7 @@ def test_a_killed_run_continues_to_the_same_bytes(corpus, prepared, tmp_path, wo
     process.kill()
     process.wait()
     assert 1 <= len(records) < 7
-    with pytest.raises(UserError, match=r"run `python -m deepfake_ms\.prepare`"):
+    with pytest.raises(UserError, match=r"run `deepfake-ms prepare`"):
         find_prepared(tmp_path, "demo", corpus, {}, SETTINGS)
     assert_all_exit(process.pid)
     done_before = {path: path.stat().st_mtime_ns for path in folder.glob("records/*/*.json")}
@@ -140,7 +155,7 @@ def test_a_killed_run_continues_to_the_same_bytes(corpus, prepared, tmp_path, wo
 
 
 def leave_parts(folder, video_id):
-    """What a kill in the middle of a video leaves."""
+    """Write the files that a run leaves behind if it is killed in the middle of a video."""
     for name in (
         f"crops/{video_id}/000000_0.candidate",
         f"crops/{video_id}/.000005_0.candidate.1.part",
@@ -152,7 +167,7 @@ def leave_parts(folder, video_id):
 
 
 def assert_all_exit(session):
-    """The workers of a killed run go by themselves."""
+    """Wait until the workers of a killed run have exited by themselves."""
     deadline = time.monotonic() + 20
     while alive_in(session) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -175,8 +190,8 @@ def alive_in(session):
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_any_moment_lead_to_the_same_bytes(corpus, prepared, tmp_path):
-    """With two workers, at growing distances from the start, until a run comes to its end."""
+def test_twenty_kills_at_random_moments_give_the_same_bytes(corpus, prepared, tmp_path):
+    """With two workers, killed at random moments."""
     command = [sys.executable, "-c", RUN_SLOWLY, str(Path(__file__).parent), str(corpus), str(tmp_path), "2"]
     folder = tmp_path / prepared.name
     random = np.random.default_rng(0)
@@ -191,12 +206,12 @@ def test_twenty_kills_at_any_moment_lead_to_the_same_bytes(corpus, prepared, tmp
         if read_complete(folder):
             shutil.rmtree(folder)
         else:
-            shutil.rmtree(folder / "records" / "real", ignore_errors=True)  # so that there is work for all twenty
+            shutil.rmtree(folder / "records" / "real", ignore_errors=True)  # so that all twenty runs have work to do
     assert prepare(corpus, tmp_path) == folder
     assert contents(folder) == contents(prepared)
 
 
-def test_shards_make_the_same_folder_and_the_last_one_finishes_it(corpus, prepared, tmp_path):
+def test_shards_give_the_same_folder_and_the_last_one_completes_it(corpus, prepared, tmp_path):
     for shard in ("3/3", "1/3"):
         folder = prepare(corpus, tmp_path, shard=Shard.parse(shard))
         assert not (folder / "manifest.parquet").exists()
@@ -209,7 +224,7 @@ def test_shards_make_the_same_folder_and_the_last_one_finishes_it(corpus, prepar
     assert prepare(corpus, tmp_path, merge_only=True) == folder
 
 
-def test_a_video_beside_a_folder_of_its_name_leaves_that_alone(tmp_path):
+def test_a_video_does_not_clear_a_folder_with_its_name(tmp_path):
     root = tmp_path / "corpus"
     for name in ("a/b.mp4", "a.mp4"):
         write_video(root / name, [picture((60, 40, 30))] * 12)
@@ -222,7 +237,7 @@ def test_a_video_beside_a_folder_of_its_name_leaves_that_alone(tmp_path):
     assert contents(prepare(root, tmp_path / "prepared")) == before
 
 
-def test_shards_share_out_everything_once():
+def test_each_item_belongs_to_one_shard():
     items = list(range(11))
     for count in (1, 2, 4, 11, 13):
         shares = [Shard(index, count).share_of(items) for index in range(1, count + 1)]
@@ -236,9 +251,9 @@ def test_wrong_shards_are_refused(text):
         Shard.parse(text)
 
 
-def test_two_processes_do_not_prepare_the_same_part(corpus, prepared, tmp_path):
+def test_two_processes_cannot_prepare_the_same_shard(corpus, prepared, tmp_path):
     name = prepared.name
-    with only_process(tmp_path, name, Shard(1, 2)):
+    with lock_shard(tmp_path, name, Shard(1, 2)):
         for shard in (Shard(1, 2), Shard(), Shard(1, 3)):
             with pytest.raises(UserError, match="Another process is preparing"):
                 prepare(corpus, tmp_path, shard=shard)
@@ -247,19 +262,19 @@ def test_two_processes_do_not_prepare_the_same_part(corpus, prepared, tmp_path):
     assert contents(folder) == contents(prepared)
 
 
-def test_contents_are_read_once_while_they_do_not_change(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprint, "WORTH_NOTING", 0)
+def test_hashes_are_cached_while_the_files_do_not_change(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "MIN_CACHED_SIZE", 0)
     sources = find_corpus("folder", corpus).sources
-    digests = digest_contents(sources, tmp_path, first=3, threads=2)
+    digests = hash_contents(sources, tmp_path, first=3, threads=2)
     assert digests == [hashlib.sha256(source.path.read_bytes()).hexdigest() for source in sources]
-    for note in tmp_path.glob("*.json"):
-        note.write_text(note.read_text().replace('"sha256": "', '"sha256": "noted '))
-    assert digest_contents(sources, tmp_path) == [f"noted {digest}" for digest in digests]
+    for entry in tmp_path.glob("*.json"):
+        entry.write_text(entry.read_text().replace('"sha256": "', '"sha256": "cached '))
+    assert hash_contents(sources, tmp_path) == [f"cached {digest}" for digest in digests]
     os.utime(sources[0].path)
-    assert digest_contents(sources, tmp_path) == [digests[0], *(f"noted {digest}" for digest in digests[1:])]
+    assert hash_contents(sources, tmp_path) == [digests[0], *(f"cached {digest}" for digest in digests[1:])]
 
 
-def test_a_folder_is_not_continued_with_other_libraries(corpus, tmp_path):
+def test_a_folder_is_not_resumed_with_other_library_versions(corpus, tmp_path):
     folder = prepare(corpus, tmp_path, shard=Shard(1, 2))
     description = json.loads((folder / "prepared.json").read_text())
     description["versions"]["torch"] = "1.0"
@@ -282,13 +297,13 @@ def test_faces_at_the_edge_are_kept_and_counted(tmp_path):
 def test_only_faces_of_comparable_size_count_as_several(tmp_path):
     root = tmp_path / "corpus"
     root.mkdir()
-    for number, subsets in enumerate([(40, 24), (40, 16), (40,)]):
-        faces = [(40 + 50 * place, 40, subset) for place, subset in enumerate(subsets)]
+    for number, sides in enumerate([(40, 24), (40, 16), (40,)]):
+        faces = [(40 + 50 * place, 40, side) for place, side in enumerate(sides)]
         cv2.imwrite(str(root / f"a_{number}.png"), picture(*faces)[..., ::-1])
     assert report_of(prepare(root, tmp_path / "prepared"))["classes"]["unlabelled"]["several_faces"] == 1
 
 
-def test_what_the_lists_name_but_the_folders_lack_is_reported(corpus, tmp_path):
+def test_listed_videos_that_the_folders_lack_are_reported(corpus, tmp_path):
     found = replace(find_corpus("folder", corpus), missing=("real/gone.mp4",))
     folder = prepare_corpus(found, "demo", SETTINGS, tmp_path, make_detector=SquareDetector)
     assert report_of(folder)["missing"] == ["real/gone.mp4"]
@@ -316,7 +331,7 @@ def test_unreadable_files_are_quarantined_and_the_rest_is_prepared(tmp_path):
     assert report["classes"]["fake"]["videos_quarantined"] == 1
     manifest = read_manifest(folder)
     assert sorted(manifest.video_id.unique()) == ["fake/video1", "real/shots", "real/video0"]
-    # The cut video's readable frames do show a face, but none of it stays.
+    # The readable frames of the cut video show a face, but none of them is kept.
     assert not (folder / "crops" / "fake" / "cut").exists()
     assert not list(folder.rglob("*.part"))
 
@@ -332,7 +347,7 @@ def test_dropped_frames_and_several_faces_are_counted(tmp_path):
     counts = report_of(folder)["classes"]["unlabelled"]
     assert (counts["frames_read"], counts["faces_kept"], counts["several_faces"]) == (4, 2, 2)
     assert (counts["dropped_no_face"], counts["dropped_low_probability"]) == (1, 1)
-    # One face per frame: the same person in both.
+    # One face per frame, the same person in both.
     assert np.allclose(read_manifest(folder).box_left, [22, 27], atol=1)
 
 
@@ -357,11 +372,11 @@ def test_a_dead_worker_is_reported(corpus, tmp_path):
         prepare(corpus, tmp_path, workers=1, detector=Dying)
 
 
-def test_the_fingerprint_covers_recipe_content_and_labels(corpus, tmp_path):
+def test_the_fingerprint_covers_settings_contents_and_labels(corpus, tmp_path):
     sources = find_corpus("folder", corpus).sources
 
     def named(sources, settings=SETTINGS):
-        return fingerprint_corpus(sources, settings, digest_contents(sources, tmp_path))
+        return fingerprint_corpus(sources, settings, hash_contents(sources, tmp_path))
 
     known = {named(sources)}
     assert known == {named(sources[::-1], PreparationSettings(fps=2.0, crop_size=32))}
@@ -369,13 +384,14 @@ def test_the_fingerprint_covers_recipe_content_and_labels(corpus, tmp_path):
         named(sources, replace(SETTINGS, margin=0.4)),
         named(sources[1:]),
         named([replace(sources[0], label="real"), *sources[1:]]),
+        named([replace(sources[0], source_video="real/video0"), *sources[1:]]),
         named([replace(sources[0], path=sources[1].path), *sources[1:]]),
     ):
         assert other not in known
         known.add(other)
 
 
-def test_find_prepared_tells_corpora_and_recipes_apart(tmp_path):
+def test_find_prepared_distinguishes_corpora_options_and_settings(tmp_path):
     root = draw_corpus(tmp_path / "corpus", videos=2)
     (root / "corpus.json").write_text('{"synthetic": true}')
     first = prepare(root, tmp_path / "prepared")
@@ -387,7 +403,7 @@ def test_find_prepared_tells_corpora_and_recipes_apart(tmp_path):
         ("demo", root, {"methods": ["Deepfakes"]}, SETTINGS),
         ("demo", root, {}, replace(SETTINGS, fps=1)),
     ):
-        with pytest.raises(UserError, match=rf"prepared faces of {name} .* run `python -m deepfake_ms\.prepare`"):
+        with pytest.raises(UserError, match=rf"prepared faces of {name} .* run `deepfake-ms prepare`"):
             find_prepared(tmp_path / "prepared", name, where, options, settings)
     with pytest.raises(UserError, match="prepared faces of demo"):
         find_prepared(tmp_path / "nowhere", "demo", root, {}, SETTINGS)
@@ -404,7 +420,7 @@ def test_find_prepared_tells_corpora_and_recipes_apart(tmp_path):
 @pytest.mark.parametrize(
     "wrong", [{"fps": 0}, {"crop_size": 0}, {"margin": -0.1}, {"min_probability": 1.1}, {"fps": float("nan")}]
 )
-def test_wrong_recipes_are_refused(wrong):
+def test_invalid_settings_are_refused(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         PreparationSettings(**wrong)
 

@@ -1,4 +1,4 @@
-"""What the report counts and prints."""
+"""The counts of the report and how it is printed."""
 
 from io import StringIO
 

@@ -1,4 +1,4 @@
-"""Bootstrap intervals and paired differences: against scipy, by simulation, and what they refuse."""
+"""Bootstrap intervals and paired differences: against scipy, by simulation, and invalid input."""
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,9 @@ BOUNDED = [name for name in TITLES if name not in WITHOUT_INTERVAL]
 
 
 def simulate(draw, videos=60, frames=5, per_video=1.0, per_frame=0.5, separation=1.5, shared=None, ties=False):
-    """Predictions on `videos` videos, every fourth one real, whose frames share a normal effect of size `per_video`.
+    """Predictions for `videos` videos, every fourth of them real, with a normal video effect of size `per_video`.
 
-    `shared` is the video effect of another call; it makes the two correlated.
+    `shared` is the video effect of another call; it correlates the two calls.
     """
     random = np.random.default_rng(key("test", draw))
     label = (np.arange(videos) % 4 > 0).astype(int)
@@ -41,14 +41,14 @@ def width(table):
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("level", ["frame", "video"])
-def test_a_draw_is_scored_like_the_table_with_its_videos_repeated(level, ties):
+def test_multiplicities_equal_repeated_videos(level, ties):
     predictions = simulate(0, ties=ties)
-    times = np.random.default_rng(0).integers(0, 4, 60)
-    repeated = predictions.loc[predictions.index.repeat(np.repeat(times, 5))].reset_index(drop=True)
+    multiplicity = np.random.default_rng(0).integers(0, 4, 60)
+    repeated = predictions.loc[predictions.index.repeat(np.repeat(multiplicity, 5))].reset_index(drop=True)
     copy = repeated.groupby("sample_id").cumcount().astype(str)
-    repeated["video_id"] += "_" + copy  # copies of a video are videos of their own
+    repeated["video_id"] += "_" + copy  # copies of a video are separate videos
     table = _Table.of(at_level(predictions, level), 0.6, tuple(TITLES))
-    weighted = table.score(np.stack([np.ones(60), times], axis=1))
+    weighted = table.score(np.stack([np.ones(60), multiplicity], axis=1))
     thresholds = {"frame": 0.6, "video": 0.6}
     for column, table in enumerate((predictions, repeated)):
         expected = score_table(table, thresholds)[level]
@@ -56,7 +56,7 @@ def test_a_draw_is_scored_like_the_table_with_its_videos_repeated(level, ties):
 
 
 @pytest.mark.parametrize("level", ["frame", "video"])
-def test_the_interval_holds_the_mean_over_seeds(level):
+def test_interval_contains_the_mean_over_seeds(level):
     seeds = {seed: simulate(seed) for seed in (3, 1, 2)}
     table = bootstrap_intervals(seeds, level, resamples=300)
     values = pd.DataFrame({seed: score_table(rows)[level] for seed, rows in seeds.items()})
@@ -69,7 +69,7 @@ def test_the_interval_holds_the_mean_over_seeds(level):
     assert bootstrap_intervals({1: seeds[1]}, level, resamples=50)["sd"].isna().all()
 
 
-def test_on_frames_of_their_own_videos_it_is_scipys_bootstrap():
+def test_single_frame_videos_give_scipys_bootstrap():
     predictions = simulate(0, videos=200, frames=1)
     ours = bootstrap_intervals({0: predictions}, metrics=("auroc", "fake_error"), resamples=4000)
     parts = [predictions.loc[predictions["label"] == label, "fake_probability"].to_numpy() for label in (0, 1)]
@@ -87,15 +87,15 @@ def test_on_frames_of_their_own_videos_it_is_scipys_bootstrap():
         np.testing.assert_allclose(bounds, result.confidence_interval, atol=0.1 * width(ours)[name])
 
 
-def test_a_95_percent_interval_holds_the_truth_about_95_times_of_100():
+def test_95_percent_interval_covers_the_truth_in_about_95_percent():
     """Binormal scores have a known AUROC; 150 small test sets."""
     truth = stats.norm.cdf(1.5 / np.sqrt(2 * (1.0**2 + 0.5**2)))
     tables = [bootstrap_intervals({0: simulate(draw)}, metrics=("auroc",), resamples=200) for draw in range(150)]
-    held = np.mean([table["low"]["auroc"] <= truth <= table["high"]["auroc"] for table in tables])
-    assert 0.88 <= held <= 0.99  # 15 real videos: a percentile interval is a little short
+    coverage = np.mean([table["low"]["auroc"] <= truth <= table["high"]["auroc"] for table in tables])
+    assert 0.88 <= coverage <= 0.99  # percentile intervals are slightly too narrow with 15 real videos
 
 
-def test_alike_frames_widen_the_interval_and_others_do_not():
+def test_only_correlated_frames_widen_the_interval():
     as_own_videos = {"video_id": lambda table: table["sample_id"]}
     for per_video, per_frame, low, high in ((1.0, 0.3, 1.6, 2.5), (0.0, 1.0, 0.8, 1.25)):
         predictions = simulate(0, videos=100, per_video=per_video, per_frame=per_frame)
@@ -103,10 +103,10 @@ def test_alike_frames_widen_the_interval_and_others_do_not():
         unclustered = bootstrap_intervals(
             {0: predictions.assign(**as_own_videos)}, metrics=("auroc", "brier"), resamples=1000
         )
-        assert (width(clustered) / width(unclustered)).between(low, high).all()  # five equal frames: sqrt(5) = 2.2
+        assert (width(clustered) / width(unclustered)).between(low, high).all()  # five identical frames: sqrt(5) = 2.2
 
 
-def test_correlated_rows_are_told_apart_by_pairing():
+def test_pairing_narrows_the_interval_of_correlated_rows():
     effect = np.random.default_rng(0).normal(size=100)
     better = {seed: simulate(seed, 100, separation=1.9, shared=effect) for seed in (0, 1, 2)}
     worse = {seed: simulate(seed + 10, 100, shared=effect) for seed in (2, 0, 1)}
@@ -118,9 +118,9 @@ def test_correlated_rows_are_told_apart_by_pairing():
     assert paired.loc["auroc", "low"] > 0
     assert paired.loc["auroc", "p_value"] < 0.05
     assert paired.loc["auroc", "seeds_agreeing"] == 3
-    back = paired_difference(worse, better, metrics=("auroc", "brier"), resamples=500)
-    np.testing.assert_allclose(back[["low", "high"]], -paired[["high", "low"]])
-    np.testing.assert_allclose(back["p_value"], paired["p_value"])
+    reverse = paired_difference(worse, better, metrics=("auroc", "brier"), resamples=500)
+    np.testing.assert_allclose(reverse[["low", "high"]], -paired[["high", "low"]])
+    np.testing.assert_allclose(reverse["p_value"], paired["p_value"])
 
 
 def test_a_row_does_not_differ_from_itself():
@@ -130,8 +130,8 @@ def test_a_row_does_not_differ_from_itself():
     assert (table["p_value"] == 1).all()
 
 
-def test_the_p_value_is_rarely_small_without_a_difference():
-    """Two detectors of equal quality on the same videos, 100 times."""
+def test_p_value_is_rarely_small_without_a_difference():
+    """Compares two detectors of equal quality on the same videos 100 times."""
     p_values = []
     for draw in range(100):
         effect = np.random.default_rng(draw).normal(size=60)
@@ -141,7 +141,7 @@ def test_the_p_value_is_rarely_small_without_a_difference():
     assert 0.3 < np.mean(p_values) < 0.7
 
 
-def test_every_seed_has_its_own_threshold():
+def test_each_seed_has_its_own_threshold():
     seeds = {seed: simulate(seed) for seed in (0, 1)}
     table = bootstrap_intervals(seeds, metrics=DECISION_METRICS, thresholds={0: 0.3, 1: 0.7}, resamples=50)
     values = [
@@ -149,13 +149,13 @@ def test_every_seed_has_its_own_threshold():
         for seed, cut in ((0, 0.3), (1, 0.7))
     ]
     assert table.loc["accuracy", "mean"] == pytest.approx(np.mean(values))
-    moved = paired_difference(seeds, seeds, metrics=DECISION_METRICS, thresholds={0: 0.3, 1: 0.3}, resamples=50)
-    assert moved.loc["real_error", "mean"] > 0  # only the first row's threshold moved
+    difference = paired_difference(seeds, seeds, metrics=DECISION_METRICS, thresholds={0: 0.3, 1: 0.3}, resamples=50)
+    assert difference.loc["real_error", "mean"] > 0  # only the first row's threshold differs from .5
     with pytest.raises(UserError, match="no threshold for seed 1"):
         bootstrap_intervals(seeds, thresholds={0: 0.3})
 
 
-def test_the_draws_are_keyed_and_the_order_of_rows_does_not_matter():
+def test_resampling_is_seeded_and_independent_of_row_order():
     predictions = simulate(0)
     table = bootstrap_intervals({0: predictions}, resamples=100)
     shuffled = predictions.sample(frac=1, random_state=1).reset_index(drop=True)
@@ -164,7 +164,7 @@ def test_the_draws_are_keyed_and_the_order_of_rows_does_not_matter():
 
 
 @pytest.mark.parametrize("fakes", [0, 1])
-def test_with_less_than_two_videos_of_a_class_there_is_no_interval(fakes):
+def test_fewer_than_two_videos_of_a_class_give_no_interval(fakes):
     predictions = simulate(0)
     kept = predictions["label"].eq(0) | predictions["video_id"].isin(["v0001"][:fakes])
     table = bootstrap_intervals({0: predictions[kept].reset_index(drop=True)}, resamples=20)
@@ -173,17 +173,17 @@ def test_with_less_than_two_videos_of_a_class_there_is_no_interval(fakes):
     assert table.loc["real_error", "mean"] > 0
 
 
-def test_other_faces_seeds_and_names_are_refused():
+def test_mismatched_faces_seeds_and_unknown_names_are_rejected():
     row, other = {0: simulate(0)}, {0: simulate(1, videos=59)}
-    with pytest.raises(UserError, match="row seed 0 and other seed 0 are of different test faces"):
+    with pytest.raises(UserError, match="row seed 0 and other seed 0 cover different test faces"):
         paired_difference(row, other)
-    with pytest.raises(UserError, match="seed 0 and seed 1 are of different test faces"):
+    with pytest.raises(UserError, match="seed 0 and seed 1 cover different test faces"):
         bootstrap_intervals({0: row[0], 1: other[0]})
     with pytest.raises(UserError, match=r"different seeds, \[0\] and \[1\]"):
         paired_difference(row, {1: row[0]})
     with pytest.raises(UserError, match="level=face is unknown"):
         bootstrap_intervals(row, "face")
-    with pytest.raises(UserError, match="f1 unknown"):
+    with pytest.raises(UserError, match="Unknown metrics f1"):
         bootstrap_intervals(row, metrics=("f1",))
     with pytest.raises(UserError, match="no predictions"):
         bootstrap_intervals({})

@@ -1,7 +1,7 @@
-"""The miniature: a corpus of drawn people and swapped faces in Celeb-DF-v2's layout.
+"""The miniature: a corpus of drawn people and swapped faces in Celeb-DF v2's layout.
 
-It needs no download, is drawn in about a minute and passes through the same steps as a real corpus: H.264 decoding,
-face detection, training. It stands in for one in tests and examples, and its results are results on drawings only.
+It needs no download, takes about a minute to draw and goes through the same steps as a real corpus: H.264 decoding,
+face detection, training. It replaces a real corpus in tests and examples; results on it hold for drawings only.
 """
 
 from deepfake_ms.datasets.miniature.corpus import draw_corpus, render_video

@@ -1,4 +1,4 @@
-"""One frame: the head turned in front of its background, shoulders, blur and sensor noise."""
+"""Render one frame: background, shoulders, the turned head, lens blur and sensor noise."""
 
 import math
 
@@ -10,18 +10,18 @@ from deepfake_ms.datasets.miniature.face import Face, Moment
 from deepfake_ms.datasets.miniature.scene import Scene
 
 PIVOT = 0.45
-"""Height (z) of the point about which the head turns, in face units."""
+"""Height (z) of the head's centre of rotation, in face units."""
 
 LENS_BLUR = 0.55
 """Standard deviation in pixels."""
 
 
-def take_frame(face: Face, scene: Scene, frame: int, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Draw frame number `frame` of the video that shows `face` in `scene`.
+def render_frame(face: Face, scene: Scene, frame: int, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Render frame number `frame` of the video that shows `face` in `scene`.
 
     Returns:
-        The frame, [size, size, 3] uint8 RGB, and the centres of the eyes, [2, 2] float64: one row (x, y) in pixels
-        per eye, first the one on the left of the image.
+        The frame, RGB uint8 [size, size, 3], and the centres of the eyes, float64 [2, 2]: one row (x, y) in pixels per
+        eye, first the eye on the left of the image.
     """
     time = frame / fps
     moment = scene.moment(time)
@@ -32,12 +32,12 @@ def take_frame(face: Face, scene: Scene, frame: int, fps: float) -> tuple[np.nda
     image = cv2.GaussianBlur(image, (0, 0), LENS_BLUR)
     image += spread(scene.sensor_grain(frame))
     if not np.isfinite(image).all():
-        raise FloatingPointError(f"frame {frame} of the drawing has pixels that are not finite")
+        raise FloatingPointError(f"frame {frame} of the drawing has non-finite pixels")
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8), eye_centres(face, moment)
 
 
 def eye_centres(face: Face, moment: Moment) -> np.ndarray:
-    """Where the middles of the eyes lie in the frame, [2, 2] pixels (x, y), the one on the image's left first."""
+    """Centres of the eyes in the frame, [2, 2] pixels (x, y), first the eye on the left of the image."""
     features, height = face.person.features, face.layers.height
     centres = []
     for side in SIDES:
@@ -46,14 +46,14 @@ def eye_centres(face: Face, moment: Moment) -> np.ndarray:
         turned_x, turned_y, _ = moment.rotation @ (x, y, z)
         cos, sin = math.cos(moment.roll), math.sin(moment.roll)
         centres.append((cos * turned_x - sin * turned_y, sin * turned_x + cos * turned_y))
-    return np.array(moment.centre) + moment.scale * np.array(centres) - 0.5  # pixel centres lie at whole numbers
+    return np.array(moment.centre) + moment.scale * np.array(centres) - 0.5  # pixel centres have integer coordinates
 
 
 def _draw_body(image: np.ndarray, face: Face, scene: Scene, moment: Moment) -> None:
-    """Shoulders and neck; they follow the head only in part."""
+    """Draw shoulders and neck, which follow the head's motion only partly."""
     look = face.person.look
     head_x, head_y = moment.centre
-    first_row = min(max(0, int(head_y + 0.2 * moment.scale)), len(image))  # nothing of the body lies above
+    first_row = min(max(0, int(head_y + 0.2 * moment.scale)), len(image))  # the body lies below this row
     part = image[first_row:]
     along = np.arange(image.shape[1], dtype=np.float32)
     body_x = ((along - 0.6 * head_x - 0.4 * scene.seat[0]) / moment.scale)[None, :]
@@ -71,7 +71,7 @@ def _draw_body(image: np.ndarray, face: Face, scene: Scene, moment: Moment) -> N
 
 
 def _draw_head(image: np.ndarray, face: Face, moment: Moment) -> None:
-    """Warp the lit face into the frame and set it on the body, with a soft shadow around it."""
+    """Warp the lit face into the frame and place it on the body, with a soft shadow around it."""
     layers = face.layers
     plane_x, plane_y = _plane_map(layers.height, moment, image.shape[0])
     head = cv2.remap(face.shade(moment), plane_x, plane_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -81,13 +81,13 @@ def _draw_head(image: np.ndarray, face: Face, moment: Moment) -> None:
 
 
 def _plane_map(height: np.ndarray, moment: Moment, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """For every pixel of the frame, the pixel of the canonical plane that is seen there, two [size, size] arrays.
+    """For every pixel of the frame, the corresponding pixel of the canonical plane: x and y, each [size, size].
 
-    A point (x, y, z) of the face is seen at ``R2 (x, y) + r3 (z - PIVOT)``, where R2 and r3 are the first rows of
-    the rotation; z depends on (x, y), so that the inverse is found by fixed-point iteration. The map is smooth:
-    half the resolution is enough.
+    A point (x, y, z) of the face projects to ``R2 (x, y) + r3 (z - PIVOT)``, where [R2 r3] are the first two rows of
+    the rotation matrix. As z depends on (x, y), the inverse is computed by fixed-point iteration, at half the
+    resolution because the map is smooth.
     """
-    along = np.arange(0, size, 2, dtype=np.float32) + 0.5  # middles of pairs of pixels
+    along = np.arange(0, size, 2, dtype=np.float32) + 0.5  # centres of pairs of pixels
     frame_x, frame_y = np.meshgrid(
         (along + 0.5 - moment.centre[0]) / moment.scale, (along + 0.5 - moment.centre[1]) / moment.scale
     )

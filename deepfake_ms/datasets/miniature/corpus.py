@@ -1,11 +1,9 @@
-"""Drawing a miniature corpus to disk, over several processes and over interruptions."""
+"""Draw a miniature corpus to disk, in several processes; interrupted runs resume."""
 
-import fcntl
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +11,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from filelock import FileLock
 
-from deepfake_ms.datasets.miniature.camera import take_frame
+from deepfake_ms.datasets.miniature.camera import render_frame
 from deepfake_ms.datasets.miniature.face import Face
 from deepfake_ms.datasets.miniature.fakes import SwappedFace
 from deepfake_ms.datasets.miniature.identity import invent_person
@@ -25,12 +24,12 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.randomness import key
 
 GENERATOR_VERSION = 1
-"""To be raised with every change that changes a pixel, so that no folder mixes two generators."""
+"""Increase it with every change that affects a pixel, so that no folder mixes two generators."""
 
 CORPUS_NAME = "corpus.json"
-"""Says what was drawn; there once the corpus is complete."""
+"""Description of the corpus; exists once the corpus is complete."""
 UNFINISHED_NAME = "corpus.json.unfinished"
-"""The same while it is being drawn."""
+"""The same description, while the corpus is being drawn."""
 TEST_LIST_NAME = "List_of_testing_videos.txt"
 LOCK_NAME = ".drawing.lock"
 
@@ -38,26 +37,26 @@ Progress = Callable[[int, int], None]
 
 
 def draw_corpus(settings: MiniatureSettings, root: Path, workers: int, progress: Progress | None = None) -> Path:
-    """Draw the corpus of `settings` into `root`, in Celeb-DF-v2's layout.
+    """Draw the corpus of `settings` into `root`, in Celeb-DF v2's layout.
 
-    A complete corpus of the same settings is left as it is, an interrupted one is continued. Of several processes that
-    draw into one folder, one draws and the others wait for it.
+    A complete corpus with the same settings is not drawn again, and an interrupted one is resumed. If several processes
+    draw into the same folder, one draws and the others wait for it.
 
     Args:
         settings: what to draw.
-        root: folder of the corpus; made if missing.
-        workers: processes to draw with; 1 draws in this one.
-        progress: called with (videos there, videos in all) at the start and after every video.
+        root: folder of the corpus; created if missing.
+        workers: number of processes; 0 and 1 draw in the current process.
+        progress: called with (finished videos, all videos) at the start and after each video.
 
     Returns:
         `root`.
 
     Raises:
-        UserError: `root` holds a corpus of another settings or generator version, or something else altogether.
+        UserError: `root` contains a corpus with other settings or of another generator version, or other files.
     """
     description = describe_corpus(settings)
     root.mkdir(parents=True, exist_ok=True)
-    with _only_process_in(root):
+    with FileLock(root / LOCK_NAME):
         _check_folder(root, description)
         videos = plan_corpus(settings)
         missing = [video for video in videos if not (root / video.name).is_file()]
@@ -80,7 +79,7 @@ def draw_corpus(settings: MiniatureSettings, root: Path, workers: int, progress:
 
 
 def describe_corpus(settings: MiniatureSettings) -> str:
-    """The text of `corpus.json`: that it is synthetic, what it was drawn from and each fake's artefact strengths."""
+    """The content of `corpus.json`: that the corpus is synthetic, its settings and each fake's artefact strengths."""
     document = {
         "synthetic": True,
         "generator": "deepfake_ms.datasets.miniature",
@@ -95,8 +94,8 @@ def render_video(video: PlannedVideo, settings: MiniatureSettings) -> Iterator[t
     """The frames of `video` before encoding.
 
     Yields:
-        A frame, [size, size, 3] uint8 RGB, and the centres of the eyes, [2, 2] float64 pixels (x, y), the one on the
-        left of the image first.
+        A frame, RGB uint8 [size, size, 3], and the centres of the eyes in pixels (x, y), float64 [2, 2], first the eye
+        on the left of the image.
     """
     face = _face_of(settings.seed, video.target)
     if video.donor is not None:
@@ -104,7 +103,7 @@ def render_video(video: PlannedVideo, settings: MiniatureSettings) -> Iterator[t
         face = SwappedFace(face, invent_person(settings.seed, video.donor), video.artefacts, random)
     scene = Scene(key("miniature scene", settings.seed, video.scene), settings.size)
     for frame in range(settings.frames):
-        yield take_frame(face, scene, frame, settings.fps)
+        yield render_frame(face, scene, frame, settings.fps)
 
 
 @lru_cache(maxsize=8)
@@ -113,11 +112,11 @@ def _face_of(seed: int, name: str) -> Face:
 
 
 def _draw_all(videos: list[PlannedVideo], settings: MiniatureSettings, root: Path, workers: int) -> Iterator[None]:
-    if workers == 1 or len(videos) < 2:
+    if workers < 2 or len(videos) < 2:
         for video in videos:
             yield _draw_video(video, settings, root)
         return
-    # spawned, not forked: the parent may run threads (OpenCV's, PyTorch's), whose locks a fork would copy
+    # Spawn, because a fork would copy the locks of threads that the parent may run (OpenCV's, PyTorch's).
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         drawings = [pool.submit(_draw_video, video, settings, root) for video in videos]
@@ -137,7 +136,7 @@ def _draw_video(video: PlannedVideo, settings: MiniatureSettings, root: Path) ->
         stream.width = stream.height = settings.size
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(settings.crf), "preset": "veryfast"}
-        stream.codec_context.thread_count = 1  # the encoding depends on the number of threads
+        stream.codec_context.thread_count = 1  # the number of threads changes the encoded bytes
         for pixels, _ in render_video(video, settings):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
@@ -145,7 +144,7 @@ def _draw_video(video: PlannedVideo, settings: MiniatureSettings, root: Path) ->
 
 
 def _test_list(videos: list[PlannedVideo]) -> str:
-    """Celeb-DF-v2's test list, in which 1 means real and 0 fake."""
+    """Test list in the format of Celeb-DF v2, where 1 means real and 0 fake."""
     return "".join(f"{int(not video.is_fake)} {video.name}\n" for video in videos if video.official_test)
 
 
@@ -154,12 +153,12 @@ def _check_folder(root: Path, description: str) -> None:
     if described is None:
         if any(entry.name != LOCK_NAME for entry in root.iterdir()):
             raise UserError(
-                f"{root} holds files that are no miniature corpus: name a new or empty folder to draw into."
+                f"{root} contains files but no miniature corpus: set data.root to a new or empty folder to draw into."
             )
     elif described.read_text() != description:
         raise UserError(
-            f"{root} holds a miniature corpus drawn from another settings or generator version "
-            f"(see {described.name}): name another folder, or delete this one to draw it again."
+            f"{root} contains a miniature corpus with other settings or of another generator version "
+            f"(see {described.name}): set data.root to another folder, or delete this one to draw it again."
         )
 
 
@@ -167,11 +166,3 @@ def _write_text(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)
-
-
-@contextmanager
-def _only_process_in(root: Path) -> Iterator[None]:
-    """Wait until no other process draws into `root`; a killed one's lock is gone with it."""
-    with (root / LOCK_NAME).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -1,4 +1,4 @@
-"""A lit face: static layers, the eyes and mouth of the moment, and light."""
+"""A lit face: static layers, eyes and mouth of the current frame, and shading."""
 
 from dataclasses import dataclass
 
@@ -22,20 +22,20 @@ class Moment:
     gaze: tuple[float, float]  # face units, to the viewer's right and down
     mouth_opening: float  # 0..1
     smile: float  # -0.2..1
-    light: np.ndarray  # [3], unit vector from the turned head to the lamp, in the head's own axes
+    light: np.ndarray  # [3], unit vector from the turned head to the lamp, in the head's axes
     light_colour: np.ndarray  # RGB
-    ambient: float  # share of the light that comes from everywhere, 0..1
+    ambient: float  # fraction of the light that comes from all directions, 0..1
 
 
 class Face:
-    """A person's face, ready to be drawn under any `Moment`."""
+    """A person's face, which can be drawn for any `Moment`."""
 
     def __init__(self, person: Person, layers: FaceLayers | None = None) -> None:
         self.person = person
         self.layers = layers or paint_layers(person)
 
     def eye_state(self, side: int, moment: Moment) -> EyeState:
-        """State of the eye on `side` (-1 viewer's left, 1 right)."""
+        """State of the eye on `side` (-1: the viewer's left, 1: right)."""
         lamp_x = float(moment.light[0])
         return EyeState(
             blink=moment.blink,
@@ -52,14 +52,14 @@ class Face:
         draw_mouth(albedo, self.person, moment.mouth_opening, moment.smile)
 
         towards_lamp = self.layers.normals @ moment.light.astype(np.float32)
-        # the lamp wraps round the face a little, as a window or a ceiling does
+        # The light wraps around the face a little, like that of a window or a ceiling.
         diffuse = moment.ambient + (1 - moment.ambient) * 1.18 * np.clip((towards_lamp + 0.25) / 1.25, 0, None)
         glare = 0.16 * _specular(self.layers.normals, moment.light) * self.layers.gloss
         return albedo * spread(diffuse, moment.light_colour) + spread(glare)
 
 
 def _specular(normals: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Blinn-Phong with exponent 28, multiplied out because a float power costs as much as the rest of the shading."""
+    """Blinn-Phong with exponent 28, by multiplication: a float power would take as long as the rest of the shading."""
     halfway = light + np.array((0, 0, 1))
     cosine = np.clip(normals @ (halfway / np.linalg.norm(halfway)).astype(np.float32), 0, 1)
     power_4 = np.square(np.square(cosine))

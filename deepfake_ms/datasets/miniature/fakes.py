@@ -1,13 +1,13 @@
-"""A face swap: the target's face with the donor's features, and four traces that such forgeries leave.
+"""A face swap: the target's face with the donor's features, and four kinds of artefacts typical of such forgeries.
 
 The donor's eyes, brows, nose and mouth are painted with the target's palette and skin, and blended into the target's
-face inside its outline and below its hairline. A swap without artefacts is therefore drawn like any real face: a
-detector that tells it from one has found a fault of the generator.
+face inside its outline and below its hairline. A swap without artefacts is therefore drawn like any real face: if a
+detector can distinguish the two, the generator has a flaw.
 
-- *eyes*: one iris of another colour, a squint, dull glints on the wrong side, whiter whites, less blinking
-- *seam*: the inner face has another colour cast, and the mask that blends it in a harder border
+- *eyes*: one iris of another colour, a squint, dull highlights on the wrong side, whiter sclera, less blinking
+- *seam*: the inner face has a different colour cast, and its blending mask a harder border
 - *mouth*: lips and teeth are blurred
-- *resample*: the inner face has a low resolution and is enlarged
+- *resample*: the inner face is reduced to a low resolution and enlarged again
 """
 
 import cv2
@@ -21,22 +21,22 @@ from deepfake_ms.datasets.miniature.paint import FaceLayers, paint_layers
 from deepfake_ms.datasets.miniature.settings import ArtefactStrengths
 
 MASK_SOFTNESS = (0.13, 0.03)
-"""Softness of the blending border at seam strength 0 and 1, in units of depth inside the outline."""
+"""Softness of the mask's border at seam strengths 0 and 1, in units of depth inside the outline."""
 
 
 def inner_face_mask(layers: FaceLayers, softness: float) -> np.ndarray:
-    """1 in the inner face that a swap replaces, 0 outside, [HEIGHT, WIDTH] float32.
+    """1 in the inner face that a swap replaces, 0 outside, float32 [HEIGHT, WIDTH].
 
-    It follows the target's own outline and hairline: a mask of any other shape would show even in a flawless swap.
-    It holds all of the features, so that no rest of the target's shines through.
+    The mask follows the target's own outline and hairline, as any other shape would be visible even in a swap without
+    artefacts. It covers all features completely, so that nothing of the target's features remains visible.
     """
     return soft_step(np.minimum(layers.depth - 0.18, 0.9 * (Y + 0.68)), softness).astype(np.float32) * layers.gloss
 
 
 class SwappedFace(Face):
-    """The face of `target` carrying the inner face of `donor`, with artefacts of the given strengths.
+    """The face of `target` with the inner face of `donor`, with artefacts of the given strengths.
 
-    `random` decides what the strengths leave open, such as which eye has the wrong colour.
+    `random` determines the details, such as which eye has the wrong colour.
     """
 
     def __init__(self, target: Face, donor: Person, strengths: ArtefactStrengths, random: np.random.Generator) -> None:
@@ -52,22 +52,22 @@ class SwappedFace(Face):
         self.gain = (0.16 * strengths.seam * cast).astype(np.float32)
         self.odd_eye = int(random.choice(SIDES))
         self.squint = 0.05 * float(random.choice(SIDES)), 0.018 * float(random.choice(SIDES))
-        self.glint_side = float(random.choice(SIDES))
+        self.highlight_side = float(random.choice(SIDES))
         self.odd_iris = IRIS_COLOURS[np.argmax(np.abs(IRIS_COLOURS - person.iris).sum(axis=1))]
 
     def eye_state(self, side: int, moment: Moment) -> EyeState:
-        """State of the eye on `side`, spoilt as strongly as the eye artefact says."""
-        honest, strength = super().eye_state(side, moment), self.strengths.eyes
+        """State of the eye on `side`, with the eye artefact at its strength."""
+        clean, strength = super().eye_state(side, moment), self.strengths.eyes
         if not strength:
-            return honest
-        iris, gaze, highlight = honest.iris, honest.gaze, honest.highlight
+            return clean
+        iris, gaze, highlight = clean.iris, clean.gaze, clean.highlight
         if side == self.odd_eye:
             iris = iris + strength * (self.odd_iris - iris)
             gaze = gaze[0] + strength * self.squint[0], gaze[1] + strength * self.squint[1]
-            wrong = 0.45 * self.glint_side, 0.42
+            wrong = 0.45 * self.highlight_side, 0.42
             highlight = tuple(right + strength * (odd - right) for right, odd in zip(highlight, wrong, strict=True))
         return EyeState(
-            blink=honest.blink * (1 - strength),
+            blink=clean.blink * (1 - strength),
             gaze=gaze,
             iris=iris,
             highlight=highlight,

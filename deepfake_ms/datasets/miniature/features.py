@@ -1,4 +1,4 @@
-"""What moves in a face: eyes and mouth, drawn anew into the albedo of every frame."""
+"""The moving parts of a face: eyes and mouth, drawn into the albedo of every frame."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,13 @@ from deepfake_ms.datasets.miniature.canvas import X, Y, blend, bump, darken, sof
 from deepfake_ms.datasets.miniature.identity import Person
 
 EYE_WINDOW = (0.24, 0.17)
-"""Half width and half height of the area that drawing an eye can change, in face units."""
+"""Half width and half height of the area affected by drawing an eye, in face units."""
 
 MOUTH_WINDOW = (0.40, 0.26)
-"""Half width and half height of the area that drawing a mouth can change, centred `MOUTH_DROP` below its line."""
+"""Half width and half height of the area affected by drawing a mouth, centred `MOUTH_DROP` below its line."""
 
 MOUTH_DROP = 0.05
+"""In face units."""
 
 TEETH = (0.90, 0.87, 0.80)
 
@@ -25,9 +26,9 @@ class EyeState:
     blink: float  # 0 open .. 1 closed
     gaze: tuple[float, float]  # shift of the iris to the viewer's right and down, face units
     iris: np.ndarray  # RGB
-    highlight: tuple[float, float]  # where the light glints, from the iris' centre in radii, right and down
+    highlight: tuple[float, float]  # centre relative to the iris, in radii, right and down
     highlight_strength: float = 1.0
-    sclera: float = 1.0  # brightness of the white
+    sclera: float = 1.0  # brightness of the sclera
 
 
 def draw_eye(albedo: np.ndarray, person: Person, side: int, state: EyeState) -> None:
@@ -35,7 +36,7 @@ def draw_eye(albedo: np.ndarray, person: Person, side: int, state: EyeState) -> 
     features = person.features
     area = window(side * features.eye_x, features.eye_y, *EYE_WINDOW)
     skin = albedo[area]
-    out = X[area] * side - features.eye_x  # grows towards the temple
+    out = X[area] * side - features.eye_x  # increases towards the temple
     down = Y[area] - features.eye_y + features.eye_tilt * out
 
     along = np.clip(out / features.eye_half_width, -1, 1)
@@ -93,8 +94,8 @@ def draw_mouth(albedo: np.ndarray, person: Person, opening: float, smile: float)
     """Draw the mouth into `albedo` [HEIGHT, WIDTH, 3] in place.
 
     Args:
-        albedo: the face so far.
-        person: whose mouth.
+        albedo: the face drawn so far.
+        person: the person whose mouth is drawn.
         opening: 0 closed .. 1 wide open.
         smile: -0.2 (corners down) .. 1 (corners up).
     """

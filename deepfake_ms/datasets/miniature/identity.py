@@ -1,4 +1,4 @@
-"""Who a drawn person is: a look (what a face swap leaves alone) and features (what it carries over)."""
+"""A drawn person: a look, which a face swap keeps, and features, which it replaces."""
 
 from dataclasses import dataclass
 
@@ -37,14 +37,14 @@ IRIS_COLOURS = np.array(
     ]
 )
 DARK_COLOURS = 2
-"""How many of the hair and iris colours, from the first, go with dark skin."""
+"""The first so many hair and iris colours occur with dark skin."""
 
 HAIR_STYLES = ("short", "short", "long", "long", "fringe", "bald")
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """Palette, outline, hair and skin texture of a person. Lengths are in face units, colours RGB 0..1."""
+    """Palette, outline, hair and skin texture of a person. Lengths are in face units, colours are RGB 0..1."""
 
     skin: np.ndarray
     darkness: float  # of the skin, 0..1
@@ -62,15 +62,15 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Eyes, brows, nose and mouth of a person. Lengths are in face units, the others as told."""
+    """Eyes, brows, nose and mouth of a person. Lengths are in face units unless noted otherwise."""
 
-    eye_x: float  # distance of an eye's centre from the middle
+    eye_x: float  # distance of an eye's centre from the midline
     eye_y: float
     eye_half_width: float
     eye_height: float  # of the upper lid's arc above the eye's centre
     eye_tilt: float  # slope of the eye's axis; positive: outer corner up
     iris_radius: float
-    iris_choice: float  # 0..1, position in the colours that go with the skin
+    iris_choice: float  # 0..1, position among the colours that occur with the skin tone
     iris_brightness: float
     brow_height: float  # above the eye's centre
     brow_thickness: float
@@ -95,7 +95,7 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Features drawn with a look: one's own, or, inside a face swap, the target's."""
+    """Features with a look: their own or, in a face swap, the target's."""
 
     look: Look
     features: Features
@@ -115,7 +115,7 @@ class Person:
 
 
 def invent_look(random: np.random.Generator) -> Look:
-    """Draw a look."""
+    """Sample a look."""
     tone = random.uniform(0, len(SKIN_TONES) - 1.001)
     lighter, share = int(tone), tone % 1
     skin = SKIN_TONES[lighter] * (1 - share) + SKIN_TONES[lighter + 1] * share + random.normal(0, 0.012, 3)
@@ -141,7 +141,7 @@ def invent_look(random: np.random.Generator) -> Look:
 
 
 def invent_features(random: np.random.Generator) -> Features:
-    """Draw features."""
+    """Sample features."""
     return Features(
         eye_x=random.uniform(0.305, 0.355),
         eye_y=random.uniform(-0.15, -0.07),
@@ -169,7 +169,7 @@ def invent_features(random: np.random.Generator) -> Features:
 
 
 def invent_person(seed: int, name: str) -> Person:
-    """The person called `name` in the corpus with this seed; nobody else's draw touches theirs."""
+    """The person called `name` in the corpus with this seed; independent of all other people."""
     return Person(
         look=invent_look(np.random.default_rng(key("miniature look", seed, name))),
         features=invent_features(np.random.default_rng(key("miniature features", seed, name))),

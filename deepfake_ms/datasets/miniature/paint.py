@@ -1,4 +1,4 @@
-"""What does not move in a face, painted without light: skin, beard, nose, brows, ears and hair."""
+"""The static parts of a face, painted without light: skin, beard, nose, brows, ears and hair."""
 
 from dataclasses import dataclass
 
@@ -28,18 +28,18 @@ ACROSS = np.abs(X)
 
 @dataclass(frozen=True, eq=False)
 class FaceLayers:
-    """The layers of a front-on face that no expression changes; see `canvas` for shapes and units."""
+    """The layers of a frontal face that do not depend on the expression; see `canvas` for shapes and units."""
 
-    depth: np.ndarray  # inside the outline: 1 in the middle, 0 on it
+    depth: np.ndarray  # inside the outline: 1 at the centre, 0 on the outline
     height: np.ndarray
     normals: np.ndarray  # [HEIGHT, WIDTH, 3]
-    albedo: np.ndarray  # [HEIGHT, WIDTH, 3], eyes and mouth still missing
-    opacity: np.ndarray  # of the whole head, hair included
+    albedo: np.ndarray  # [HEIGHT, WIDTH, 3], without eyes and mouth
+    opacity: np.ndarray  # of the whole head including hair
     gloss: np.ndarray  # 1 where skin can shine
 
 
 def paint_layers(person: Person) -> FaceLayers:
-    """Paint the static layers of `person`. All chance comes from the look, none from the features."""
+    """Paint the static layers of `person`. All randomness comes from the look, none from the features."""
     look, features = person.look, person.features
     random = np.random.default_rng(look.texture_seed)
     depth = outline_depth(look)
@@ -51,7 +51,7 @@ def paint_layers(person: Person) -> FaceLayers:
         _beard(albedo, look, features, random)
     _nose(albedo, look, features)
     _brows(albedo, look, features, random)
-    darken(albedo, 1 - (0.55 + 0.45 * soft_step(depth, 0.22)) ** 0.6)  # skin turns away at the outline
+    darken(albedo, 1 - (0.55 + 0.45 * soft_step(depth, 0.22)) ** 0.6)  # skin turns away from the viewer
 
     ears = soft_step(1 - ((ACROSS - look.half_width - 0.015) / 0.085) ** 2 - ((Y - 0.02) / 0.19) ** 2, 0.15)
     head = np.empty_like(albedo)
@@ -60,7 +60,7 @@ def paint_layers(person: Person) -> FaceLayers:
     blend(head, albedo, face)
 
     hair = _hair_cover(look, depth, random)
-    # the soft shadow that hair casts on the forehead
+    # soft shadow of the hair on the forehead
     darken(head, 0.30 * cv2.GaussianBlur(hair, (0, 0), 5) * (1 - hair))
     blend(head, _hair_colour(look, random), hair)
 
@@ -90,7 +90,7 @@ def _skin(look: Look, random: np.random.Generator) -> np.ndarray:
 
 
 def _shade_features(albedo: np.ndarray, features: Features) -> None:
-    """Blush and the soft shadows of sockets, folds and lips, without which a detector sees a flat mask."""
+    """Paint blush and the soft shadows of sockets, folds and lips, without which a face detector sees a flat mask."""
     eye_x, eye_y, tip, mouth_y = features.eye_x, features.eye_y, features.nose_tip, features.mouth_y
     for side in SIDES:
         across = X * side
@@ -112,7 +112,7 @@ def _shade_features(albedo: np.ndarray, features: Features) -> None:
 
 def _beard(albedo: np.ndarray, look: Look, features: Features, random: np.random.Generator) -> None:
     mouth_y, tip = features.mouth_y, features.nose_tip
-    # from the sideburns the edge sweeps down the cheek to the corners of the mouth, and runs below the lips
+    # The edge runs from the sideburns down the cheek to the corners of the mouth and below the lips.
     cheek_edge = mouth_y - 0.10 - 0.62 * np.clip(ACROSS - features.mouth_half_width - 0.05, 0, None) ** 1.3
     jaw = soft_step(Y - cheek_edge, 0.07) * soft_step(ACROSS - features.mouth_half_width + 0.02, 0.07)
     chin = soft_step(Y - mouth_y - features.lower_lip - 0.03, 0.06)

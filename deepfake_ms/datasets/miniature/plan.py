@@ -1,4 +1,4 @@
-"""Which videos a miniature corpus has: Celeb-DF-v2's layout, filled with casts of drawn people."""
+"""The videos of a miniature corpus: Celeb-DF v2's layout, with groups (casts) of drawn people."""
 
 from dataclasses import asdict, dataclass
 
@@ -6,36 +6,36 @@ from deepfake_ms.datasets.miniature.settings import NO_ARTEFACTS, ArtefactStreng
 from deepfake_ms.randomness import key
 
 TEST_SHARE = 0.25
-"""Share of the casts, and of the YouTube people, in the official test list, as near as whole casts allow."""
+"""Approximate fraction of the casts and of the YouTube people in the official test list; casts are not divided."""
 
 
 @dataclass(frozen=True)
 class PlannedVideo:
-    """One video of the corpus; its pixels depend on these values and the settings alone."""
+    """One video of the corpus. Its pixels depend only on these values and the settings."""
 
     name: str
-    """Posix path relative to the corpus root, as in the test list."""
+    """Path relative to the corpus root with forward slashes, as in the test list."""
     target: str
-    """The person whose video it is."""
+    """The person in the video; in a fake, the person whose face was swapped."""
     donor: str | None
-    """In a fake, the person whose features the target wears."""
+    """In a fake, the person whose features replace the target's; None in a real video."""
     scene: str
-    """Name of the real video that shows the same scene: a real video's own, a fake's undoctored one."""
+    """Name of the real video with this scene: the video itself or, for a fake, the video it was made from."""
     official_test: bool
     artefacts: ArtefactStrengths
 
     @property
     def is_fake(self) -> bool:
-        """Whether the video is a swap."""
+        """Whether the video is a face swap."""
         return self.donor is not None
 
 
 def plan_corpus(settings: MiniatureSettings) -> list[PlannedVideo]:
-    """All the videos of the corpus, sorted by name. A longer plan holds the shorter one's videos unchanged."""
+    """All videos of the corpus, sorted by name. A larger plan contains the videos of a smaller one unchanged."""
     casts = _casts(settings)
     test_casts = _in_test_list(len(casts))
     videos = _youtube_videos(settings)
-    swaps = []  # by cast, in a random order that does not depend on how many are wanted
+    swaps = []  # of each cast, in a random order that does not depend on the number of fakes
     for cast, people in enumerate(casts):
         candidates = []
         for target in people:
@@ -65,7 +65,7 @@ def _casts(settings: MiniatureSettings) -> list[list[str]]:
 
 
 def _in_test_list(count: int) -> range:
-    """The last of `count` casts or people are tested on, at least one of two or more, never all."""
+    """The last of `count` casts or people are in the test list: at least one of two or more, never all."""
     tested = min(max(1, round(TEST_SHARE * count)), count - 1)
     return range(count - tested, count)
 
@@ -81,12 +81,12 @@ def _youtube_videos(settings: MiniatureSettings) -> list[PlannedVideo]:
 
 def _strengths(settings: MiniatureSettings, fake: str, official_test: bool) -> ArtefactStrengths:
     share = settings.eye_share_test if official_test else settings.eye_share_training
-    has_eye_artefact = _lot("miniature eye artefact", settings, fake) < share
-    factor = 1 - settings.quality_spread * _lot("miniature quality", settings, fake)
+    has_eye_artefact = _uniform("miniature eye artefact", settings, fake) < share
+    factor = 1 - settings.quality_spread * _uniform("miniature quality", settings, fake)
     strengths = {name: strength * factor for name, strength in asdict(settings.artefacts).items()}
     return ArtefactStrengths(**strengths | ({} if has_eye_artefact else {"eyes": 0.0}))
 
 
-def _lot(what: str, settings: MiniatureSettings, fake: str) -> float:
-    """A number from 0 to 1 that this fake draws."""
+def _uniform(what: str, settings: MiniatureSettings, fake: str) -> float:
+    """A random number from 0 to 1, fixed for this fake."""
     return key(what, settings.seed, fake) / 2**63

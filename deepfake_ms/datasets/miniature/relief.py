@@ -1,4 +1,4 @@
-"""The shape of a face: its outline and the height field that gives shading and parallax."""
+"""The shape of a face: its outline, and the height field for shading and parallax."""
 
 import cv2
 import numpy as np
@@ -8,9 +8,9 @@ from deepfake_ms.datasets.miniature.identity import Look, Person
 
 
 def outline_depth(look: Look) -> np.ndarray:
-    """How far inside the head's outline a point lies: 1 in the middle, 0 on the outline, negative outside.
+    """Depth of each point inside the head's outline: 1 at the centre, 0 on the outline, negative outside.
 
-    An ellipse above the middle of the face and a superellipse, the jaw, below it.
+    The outline is an ellipse above the centre of the face and a superellipse, the jaw, below it.
     """
     below, above = np.clip(Y, 0, None) / look.chin, np.clip(-Y, 0, None) / 1.02
     return 1 - (np.abs(X) / look.half_width) ** 2.15 - below**look.jaw_power - above**2.1

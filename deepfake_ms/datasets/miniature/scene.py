@@ -1,4 +1,4 @@
-"""Where and how a video is taken: motion, light and background, all drawn from one seed."""
+"""The recording conditions of a video: motion, light and background, all derived from one seed."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from deepfake_ms.datasets.miniature.face import Moment
 
 @dataclass(frozen=True)
 class Sway:
-    """A slow sine around an offset."""
+    """A slow sine wave around an offset."""
 
     amplitude: float
     frequency: float  # Hz
@@ -25,7 +25,7 @@ class Sway:
 
 
 def invent_sway(random: np.random.Generator, reach: float) -> Sway:
-    """A sway that stays within 1.4 times `reach` of 0."""
+    """Sample a sway whose absolute value is at most 1.4 times `reach`."""
     return Sway(
         amplitude=reach * random.uniform(0.4, 1),
         frequency=random.uniform(0.12, 0.45),
@@ -36,7 +36,7 @@ def invent_sway(random: np.random.Generator, reach: float) -> Sway:
 
 @dataclass(frozen=True, eq=False)
 class Passer:
-    """A blurred someone or something that crosses the background; lengths in frame sides."""
+    """A blurred person or object that crosses the background; lengths in frame sides."""
 
     start: float
     speed: float  # per second
@@ -47,7 +47,8 @@ class Passer:
 class Scene:
     """Head motion, expression, light and background of one video.
 
-    Lengths scale with `size`, the side of the frame in pixels, so that a smaller corpus shows the same scenes.
+    Lengths scale with `size`, the side of the frame in pixels, so that corpora of different frame sizes show the same
+    scenes.
     """
 
     def __init__(self, seed: int, size: int) -> None:
@@ -102,7 +103,7 @@ class Scene:
         )
 
     def background(self, time: float) -> np.ndarray:
-        """The frame before anybody sits in it, [size, size, 3] float32."""
+        """The frame without the person, float32 [size, size, 3]."""
         middle = 0.7 * self.size + self.pan_x.at(time), 0.7 * self.size + self.pan_y.at(time)
         image = cv2.getRectSubPix(self.wall, (self.size, self.size), middle)
         along = (np.arange(self.size, dtype=np.float32) + 0.5) / self.size
@@ -113,13 +114,13 @@ class Scene:
         return image
 
     def sensor_grain(self, frame: int) -> np.ndarray:
-        """Noise that the sensor adds to frame number `frame`, [size, size] float32."""
+        """Sensor noise of frame number `frame`, float32 [size, size]."""
         random = np.random.default_rng((self.seed, frame))
         return self.sensor_noise * random.standard_normal((self.size, self.size), dtype=np.float32)
 
 
 def _invent_wall(random: np.random.Generator, size: int) -> np.ndarray:
-    """A blurred room: a gradient with boxes and discs, [size, size, 3] float32; painted at a quarter of the size."""
+    """A blurred room, a gradient with boxes and discs, float32 [size, size, 3]; painted at a quarter of the size."""
     side = size // 4
     fade = np.linspace(0, 1, side)[:, None, None]
     top, bottom = random.uniform(0.10, 0.75, 3), random.uniform(0.10, 0.75, 3)

@@ -1,4 +1,4 @@
-"""CADDM: a detector that also has to say where on the face the artifact is."""
+"""CADDM: a detector that also learns to locate the artifact on the face."""
 
 from deepfake_ms.models.caddm.model import CADDM
 

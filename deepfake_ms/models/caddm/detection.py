@@ -1,7 +1,7 @@
 """CADDM's artifact detection module (ADM) and its loss.
 
 Dong et al., *Implicit Identity Leakage: The Stumbling Block to Improving Deepfake Detection Generalization* (CVPR
-2023); sizes and ratios as in the released code, none of which is here.
+2023). Sizes and ratios are those of the released code, none of which is included here.
 """
 
 import torch
@@ -11,18 +11,18 @@ from torch.nn import functional
 from deepfake_ms.models.caddm.anchors import GRIDS, PER_CELL, match
 
 CLASSES = 2
-"""Background and artifact."""
+"""Number of classes per anchor: background and artifact."""
 NEGATIVES_PER_POSITIVE = 2
 
 
 class ExtraBlock(nn.Module):
-    """Two convolutions beside a projection, each with BatchNorm: ``[B, C, h, h]`` to ``[B, C, h - k + 1, h - k + 1]``.
+    """Residual block with BatchNorm from ``[B, C, h, h]`` to ``[B, C, h - k + 1, h - k + 1]``.
 
-    The release gives the first convolution a bias, which the BatchNorm behind it takes away again: it is left out.
+    The released first convolution has a bias, which the following BatchNorm cancels; it is omitted here.
 
     Args:
-        width: C.
-        kernel: k, of the first convolution and the projection, both without padding.
+        width: channels C.
+        kernel: kernel size k of the first convolution and the projection, both without padding.
     """
 
     def __init__(self, width: int, kernel: int):
@@ -41,7 +41,10 @@ class ExtraBlock(nn.Module):
 
 
 class EndBlock(nn.Module):
-    """``[B, C, 3, 3]`` to ``[B, C, 1, 1]`` without BatchNorm, which has nothing to average over in a batch of one."""
+    """Residual block from ``[B, C, 3, 3]`` to ``[B, C, 1, 1]``.
+
+    It has no BatchNorm, which cannot compute statistics of a single 1x1 map, i.e. in a batch of one.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -55,10 +58,10 @@ class EndBlock(nn.Module):
 
 
 class ArtifactDetectionModule(nn.Module):
-    """Finds local artifacts in the backbone's last map: on maps of 7, 5, 3 and 1 cells a side, with two anchors a cell.
+    """Detects local artifacts on maps of 7x7, 5x5, 3x3 and 1x1 cells, with two anchors per cell.
 
     Args:
-        width: channels of the backbone's map and of all four.
+        width: channels of the backbone's last map and of all four maps.
     """
 
     def __init__(self, width: int):
@@ -69,11 +72,11 @@ class ArtifactDetectionModule(nn.Module):
         self.confidence = nn.ModuleList(nn.Conv2d(width, PER_CELL * CLASSES, k, padding=k // 2) for k in kernels)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Detections and summary of a map ``[B, width, 7, 7]``.
+        """Detect artifacts on the backbone's last map ``[B, width, 7, 7]``.
 
         Returns:
-            Location ``[B, 168, 4]``, coded as in `deepfake_ms.models.caddm.anchors`; confidence ``[B, 168, 2]``, logits of
-            background and artifact; and the last map ``[B, width]``.
+            Location ``[B, 168, 4]``, encoded as in `deepfake_ms.models.caddm.anchors`; confidence ``[B, 168, 2]``, the
+            logits of background and artifact; and the last map ``[B, width]``.
         """
         locations, confidences = [], []
         for block, location, confidence in zip(self.blocks, self.location, self.confidence, strict=True):
@@ -84,24 +87,23 @@ class ArtifactDetectionModule(nn.Module):
 
 
 def _by_anchor(output: Tensor, values: int) -> Tensor:
-    """``[B, 2 * values, h, w]`` to ``[B, h * w * 2, values]``, in the order of `anchor_boxes`."""
+    """Reshape ``[B, 2 * values, h, w]`` to ``[B, h * w * 2, values]``, in the order of `anchor_boxes`."""
     return output.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, values))
 
 
 def detection_losses(location: Tensor, confidence: Tensor, boxes: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
-    """The two terms of SSD's multibox loss, each a sum divided by the batch's positive anchors (at least 1).
+    """The two terms of SSD's multibox loss, each summed and divided by the batch's positive anchors (at least 1).
 
-    For every positive anchor of an image, the two negatives count that look most like an artifact. An image without
-    artifact therefore adds nothing. Both terms depend on all outputs of the module, if only with gradient zero.
+    Each positive anchor of an image adds the two hardest negatives to the confidence term. An image without artifacts
+    therefore contributes nothing. Both terms depend on all outputs of the module, if only with zero gradient.
 
     Args:
-        location: float [B, A, 4], and `confidence` [B, A, 2], from `ArtifactDetectionModule`.
-        confidence: see there.
-        boxes: float [B, N, 4], the artifacts of each image; without area where there are fewer than N.
+        location, confidence: float [B, A, 4] and [B, A, 2], from `ArtifactDetectionModule`.
+        boxes: float [B, N, 4], the artifacts of each image, padded with zero-area boxes.
         anchors: float [A, 4].
 
     Returns:
-        Smooth-L1 of the positives' location; cross-entropy of the positives and the chosen negatives.
+        Smooth L1 loss of the positives' locations; cross-entropy of the positives and the selected negatives.
     """
     positive, target = match(boxes, anchors)
     count = positive.sum().clamp(min=1)
@@ -112,15 +114,15 @@ def detection_losses(location: Tensor, confidence: Tensor, boxes: Tensor, anchor
 
 
 def hardest_negatives(loss: Tensor, positive: Tensor) -> Tensor:
-    """Per image, twice as many negative anchors as positive ones, those of the largest loss.
+    """Select, per image, the negative anchors with the largest loss, twice as many as there are positive ones.
 
     Args:
-        loss: float [B, A], of each anchor against its label.
-        positive: bool [B, A].
+        loss: float [B, A], the loss of each anchor.
+        positive: bool [B, A], the positive anchors.
 
     Returns:
-        bool [B, A].
+        Selected anchors, bool [B, A].
     """
-    falling = loss.masked_fill(positive, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    rank = falling.argsort(dim=1)
+    descending = loss.masked_fill(positive, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    rank = descending.argsort(dim=1)
     return (rank < NEGATIVES_PER_POSITIVE * positive.sum(dim=1, keepdim=True)) & ~positive

@@ -1,5 +1,8 @@
-"""The convolutional auto-encoders of GenConViT, plain for ED and variational for VAE (Deressa et al., *Deepfake Video
-Detection Using Generative Convolutional Vision Transformer*, section 3; written from the description)."""
+"""The convolutional autoencoders of GenConViT: plain for ED, variational for VAE.
+
+Deressa et al., *Deepfake Video Detection Using Generative Convolutional Vision Transformer*, section 3; implemented
+from the description.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +12,16 @@ from torch import Tensor, nn
 
 
 class Encoder(nn.Module):
-    """Images ``[B, 3, S, S]`` to a latent map ``[B, channels[-1], S / 2^n, S / 2^n]``, n = ``len(channels)``.
+    """Encodes images ``[B, 3, S, S]`` as a latent map ``[B, channels[-1], S / 2^n, S / 2^n]``, n = ``len(channels)``.
 
-    One 3x3 convolution, ReLU and 2x2 max-pool per entry of `channels`.
+    Each entry of `channels` adds a 3x3 convolution, ReLU and 2x2 max pooling.
     """
 
     def __init__(self, channels: Sequence[int]):
         super().__init__()
         layers: list[nn.Module] = []
-        for wide_in, wide_out in pairwise((3, *channels)):
-            layers += [nn.Conv2d(wide_in, wide_out, kernel_size=3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        for in_channels, out_channels in pairwise((3, *channels)):
+            layers += [nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -26,17 +29,17 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The latent map of an `Encoder` with the same `channels` back to images ``[B, 3, S, S]``, values >= 0.
+    """Decodes the latent map of an `Encoder` with the same `channels` to images ``[B, 3, S, S]`` with values >= 0.
 
-    One 2x2 transposed convolution of stride 2 and ReLU per entry of `channels`, the last ReLU included.
+    Each entry of `channels` adds a 2x2 transposed convolution with stride 2 and a ReLU, including the last.
     """
 
     def __init__(self, channels: Sequence[int]):
         super().__init__()
         widths = (*reversed(channels), 3)
         layers: list[nn.Module] = []
-        for wide_in, wide_out in pairwise(widths):
-            layers += [nn.ConvTranspose2d(wide_in, wide_out, kernel_size=2, stride=2), nn.ReLU()]
+        for in_channels, out_channels in pairwise(widths):
+            layers += [nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2), nn.ReLU()]
         self.features = nn.Sequential(*layers)
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -44,18 +47,18 @@ class Decoder(nn.Module):
 
 
 class VariationalEncoder(nn.Module):
-    """Images ``[B, 3, S, S]`` to mean and log-variance, each ``[B, latent_features]``, of a normal distribution.
+    """Encodes images ``[B, 3, S, S]`` as mean and log-variance of a normal distribution, each ``[B, latent_features]``.
 
-    One 3x3 convolution of stride 2, BatchNorm and LeakyReLU per entry of `channels`, then one linear layer for each.
-    The log-variance is kept between -30 and 20, so that its exponential stays finite.
+    Each entry of `channels` adds a 3x3 convolution with stride 2, BatchNorm and LeakyReLU; mean and log-variance each
+    have a linear layer. The log-variance is clamped to -30..20 so that its exponential stays finite.
     """
 
     def __init__(self, channels: Sequence[int], input_size: int, latent_features: int):
         super().__init__()
         layers: list[nn.Module] = []
-        for wide_in, wide_out in pairwise((3, *channels)):
-            convolution = nn.Conv2d(wide_in, wide_out, kernel_size=3, stride=2, padding=1)
-            layers += [convolution, nn.BatchNorm2d(wide_out), nn.LeakyReLU()]
+        for in_channels, out_channels in pairwise((3, *channels)):
+            convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1)
+            layers += [convolution, nn.BatchNorm2d(out_channels), nn.LeakyReLU()]
         self.features = nn.Sequential(*layers)
         self.flat_features = channels[-1] * (input_size // 2 ** len(channels)) ** 2
         self.mu = nn.Linear(self.flat_features, latent_features)
@@ -67,9 +70,9 @@ class VariationalEncoder(nn.Module):
 
 
 class ReleasedVariationalEncoder(VariationalEncoder):
-    """The encoder as released: the mean is taken for the log-variance too.
+    """The encoder as released, which uses the mean as the log-variance too.
 
-    Three linear layers have no part in the result. They are frozen and keep the names of the released checkpoints.
+    Three linear layers do not affect the output. They are frozen and keep their names from the released checkpoints.
     """
 
     def __init__(self, channels: Sequence[int], input_size: int, latent_features: int):
@@ -84,18 +87,18 @@ class ReleasedVariationalEncoder(VariationalEncoder):
 
 
 class VariationalDecoder(nn.Module):
-    """Latent vectors ``[B, latent_features]`` to images ``[B, 3, s, s]`` with s = grid x 2^len(channels).
+    """Decodes latent vectors ``[B, latent_features]`` to images ``[B, 3, s, s]`` with s = grid x 2^len(channels).
 
-    The vector is laid out on a square of `grid` cells a side. One 2x2 transposed convolution of stride 2 and LeakyReLU
-    per entry of `channels`, the last LeakyReLU included; the widths mirror all of `channels` but the last.
+    The vector is reshaped to a map of `grid` x `grid` cells. Each entry of `channels` adds a 2x2 transposed convolution
+    with stride 2 and a LeakyReLU, including the last; the widths mirror all entries of `channels` except the last.
     """
 
     def __init__(self, channels: Sequence[int], grid: int, latent_features: int):
         super().__init__()
         widths = (latent_features // grid**2, *reversed(channels[:-1]), 3)
         layers: list[nn.Module] = []
-        for wide_in, wide_out in pairwise(widths):
-            layers += [nn.ConvTranspose2d(wide_in, wide_out, kernel_size=2, stride=2), nn.LeakyReLU()]
+        for in_channels, out_channels in pairwise(widths):
+            layers += [nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2), nn.LeakyReLU()]
         self.features = nn.Sequential(*layers)
         self.unflatten = nn.Unflatten(1, (widths[0], grid, grid))
 
@@ -104,11 +107,11 @@ class VariationalDecoder(nn.Module):
 
 
 def initialise_for_relu(*parts: Encoder | Decoder | VariationalDecoder) -> None:
-    """He initialisation: zero biases and weights that keep the signal's variance through every ReLU.
+    """He initialisation: zero biases, and weights that preserve the variance of the signal through every ReLU.
 
-    PyTorch's default shrinks the signal by each layer until the biases alone decide: the last ReLU of the decoder then
-    gives a nearly constant image, or in about one of twelve seeds nothing but zeros, and neither encoder nor decoder
-    ever learns.
+    With PyTorch's default initialisation the signal shrinks in each layer until the biases dominate. The last ReLU of
+    the decoder then outputs a nearly constant image or, for about one seed in twelve, only zeros, and neither encoder
+    nor decoder ever learns.
     """
     for part in parts:
         for convolution in part.features:

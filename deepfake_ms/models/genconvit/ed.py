@@ -1,38 +1,38 @@
-"""GenConViT-ED, the paper's network A: a face and its reconstruction by an auto-encoder."""
+"""GenConViT-ED, network A of the paper: classifies a face together with its reconstruction by an autoencoder."""
 
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 from torch.nn import functional
 
-from deepfake_ms.models.base import Classification
+from deepfake_ms.models.base import ClassificationLoss
 from deepfake_ms.models.genconvit.autoencoder import Decoder, Encoder, initialise_for_relu
-from deepfake_ms.models.genconvit.network import AutoencoderInit, GenConViTNetwork, SwinReading, check_weight
+from deepfake_ms.models.genconvit.network import AutoencoderInit, GenConViTNetwork, SwinMode, check_loss_weight
 
 
 class GenConViTED(GenConViTNetwork):
     """Logits of a face from the features of the face and of its reconstruction.
 
-    A convolutional auto-encoder reconstructs the image; a backbone turns the reconstruction and the image into one
-    feature vector each; both vectors together go through GELU and two linear layers. As released there is no
-    reconstruction loss: the auto-encoder learns from the classification alone. With ``swin="as_released"`` 29,057,122
-    of the 59,214,875 parameters are idle.
+    A convolutional autoencoder reconstructs the image. A backbone computes one feature vector of the reconstruction and
+    one of the image; the concatenated vectors pass through GELU and two linear layers. As released, there is no
+    reconstruction loss: the autoencoder is trained by the classification loss alone. With ``swin="as_released"``,
+    29,057,122 of the 59,214,875 parameters are unused.
 
     Args:
         backbone: timm name of the convolutional backbone.
-        embedder: timm name of the Swin; unused with ``swin="removed"``.
-        swin: what the Swin does, see `GenConViTNetwork`.
-        pretrained: start backbone and Swin from timm's weights of those names (downloads them once).
-        input_size: side of the square images in pixels, a multiple of 2^len(channels).
-        features: length of one feature vector; 1000, as released, keeps the pretrained ImageNet heads.
+        embedder: timm name of the Swin Transformer; ignored with ``swin="removed"``.
+        swin: the role of the Swin, see `GenConViTNetwork`.
+        pretrained: start backbone and Swin from their timm weights (downloaded once).
+        input_size: height and width of the images in pixels, a multiple of 2^len(channels).
+        features: length of one feature vector; the released 1000 keeps the pretrained ImageNet heads.
         channels: widths of the encoder's convolutions; the decoder mirrors them.
-        autoencoder_init: ``torch_default``, as released, or ``he`` (see `initialise_for_relu` for what it mends).
+        autoencoder_init: ``torch_default``, as released, or ``he`` (`initialise_for_relu` explains why).
         backbone_options: further arguments of timm's constructor, e.g. to make the backbone small.
         embedder_options: the same for the Swin.
-        reconstruction_weight: of the mean squared error between the reconstruction and the image in 0..1 (see
-            `in_unit_range`); 0, as released, leaves it out.
-        gradient_checkpointing: recompute the activations of backbone and Swin in the backward pass, which saves memory
-            for one more forward pass. The gradients are the same; BatchNorm, where the backbone has it, updates its
+        reconstruction_weight: weight of the mean squared error between the reconstruction and the image in 0..1 (see
+            `in_unit_range`); 0, as released, omits this term.
+        gradient_checkpointing: recompute the activations of backbone and Swin in the backward pass: less memory at the
+            cost of one more forward pass. The gradients are the same; BatchNorm, if the backbone has it, updates its
             running statistics twice per step.
         checkpoint: path of a released ``genconvit_ed_inference.pth`` to start from, see `load_released_weights`.
 
@@ -41,8 +41,8 @@ class GenConViTED(GenConViTNetwork):
         mean, std: per-channel normalisation, from the backbone's ``pretrained_cfg``.
 
     Raises:
-        UserError: an unknown reading, timm name or option, a negative weight, an input size that cannot be halved
-            often enough, or a checkpoint that does not fit.
+        UserError: an unknown mode, timm name or option, a negative weight, an input size that is not a multiple of
+            2^len(channels), or a checkpoint that does not fit.
     """
 
     activation = staticmethod(functional.gelu)
@@ -51,7 +51,7 @@ class GenConViTED(GenConViTNetwork):
         self,
         backbone: str = "convnext_tiny.fb_in1k",
         embedder: str = "swin_tiny_patch4_window7_224.ms_in1k",
-        swin: SwinReading = "live",
+        swin: SwinMode = "live",
         pretrained: bool = True,
         input_size: int = 224,
         features: int = 1000,
@@ -63,35 +63,28 @@ class GenConViTED(GenConViTNetwork):
         gradient_checkpointing: bool = False,
         checkpoint: str | None = None,
     ):
-        super().__init__(swin, input_size, len(channels), autoencoder_init)
-        check_weight("reconstruction_weight", reconstruction_weight)
+        super().__init__(swin, input_size, len(channels), autoencoder_init, checkpoint)
+        check_loss_weight("reconstruction_weight", reconstruction_weight)
         self.reconstruction_weight = reconstruction_weight
         self.encoder = Encoder(channels)
         self.decoder = Decoder(channels)
         if autoencoder_init == "he":
             initialise_for_relu(self.encoder, self.decoder)
         self._build_classifier(
-            backbone,
-            embedder,
-            pretrained,
-            features,
-            backbone_options,
-            embedder_options,
-            gradient_checkpointing,
-            checkpoint,
+            backbone, embedder, pretrained, features, backbone_options, embedder_options, gradient_checkpointing
         )
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``[B, 2]`` (real, fake) of normalised images ``[B, 3, input_size, input_size]``.
 
         Raises:
-            UserError: the images have another size.
+            UserError: the images do not have this size.
         """
         return self._logits_and_reconstruction(image)[0]
 
-    def loss_terms(self, batch: dict[str, Tensor], classification: Classification) -> dict[str, Tensor]:
+    def loss_terms(self, batch: dict[str, Tensor], classification_loss: ClassificationLoss) -> dict[str, Tensor]:
         logits, reconstruction = self._logits_and_reconstruction(batch["image"])
-        terms = {"classification": classification(logits, batch["label"])}
+        terms = {"classification": classification_loss(logits, batch["label"])}
         if self.reconstruction_weight:
             error = functional.mse_loss(reconstruction, self.in_unit_range(batch["image"]))
             terms["reconstruction"] = self.reconstruction_weight * error

@@ -1,4 +1,4 @@
-"""GenConViT as published: networks A (ED) and B (VAE) side by side."""
+"""GenConViT as published: the ensemble of networks A (ED) and B (VAE)."""
 
 import inspect
 import math
@@ -10,50 +10,50 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.models.base import Classification, DetectionModel
+from deepfake_ms.models.base import ClassificationLoss, DetectionModel
 from deepfake_ms.models.genconvit.ed import GenConViTED
-from deepfake_ms.models.genconvit.network import GenConViTNetwork, SwinReading, check_choice
+from deepfake_ms.models.genconvit.network import GenConViTNetwork, SwinMode, check_choice
 from deepfake_ms.models.genconvit.vae import GenConViTVAE
 
 Average = Literal["probabilities", "as_released"]
 
 
 class GenConViT(DetectionModel):
-    """The mean of what GenConViT-ED and GenConViT-VAE say about a face.
+    """The mean prediction of GenConViT-ED and GenConViT-VAE.
 
-    The release trains the two apart and averages when it predicts. Here they train together: the loss is the sum of
-    both networks' own terms, each network draws the random numbers that it would draw alone, and they share no
-    parameter, so that with an optimizer that treats parameters one by one (SGD, Adam, AdamW) the weights after each
-    step are those of two separate trainings. Which epoch is the best is decided for both together.
+    The release trains the two networks separately and averages their predictions. Here they are trained together: the
+    loss is the sum of both networks' terms, each network draws the same random numbers as when trained alone, and they
+    share no parameters. With an optimizer that updates each parameter independently (SGD, Adam, AdamW), the weights
+    after each step therefore equal those of two separate runs. The best epoch is chosen for both networks together.
 
     What is averaged (`average`):
 
     - ``probabilities``: P(real) and P(fake), the softmax of each network's logits.
-    - ``as_released``: the sigmoid of each logit by itself. The two need not add up to 1; the logits given here are the
-      logarithms of the means, so the larger one is the release's, and softmax divides them by their sum.
+    - ``as_released``: the sigmoid of each logit. The two means need not sum to 1. The logits returned here are the
+      logarithms of the means, so the larger one gives the class that the release predicts, and softmax divides the
+      means by their sum.
 
     Args:
         backbone, embedder, swin, pretrained, input_size, features, backbone_options, embedder_options,
-            gradient_checkpointing: of both networks, see GenConViTED.
+            gradient_checkpointing: for both networks, see GenConViTED.
         ed: further arguments of GenConViTED.
         vae: further arguments of GenConViTVAE.
         average: see above.
-        checkpoint: paths of the released files to start from, by network: ``{"ed": ..., "vae": ...}``; either may be
-            None.
+        checkpoint: paths of the released files to start from, ``{"ed": ..., "vae": ...}``; each may be None.
 
     Attributes:
         input_size: as given.
         mean, std: per-channel normalisation, from the backbone's ``pretrained_cfg``.
 
     Raises:
-        UserError: an unknown value, or one that a network refuses.
+        UserError: a value is unknown or is rejected by a network.
     """
 
     def __init__(
         self,
         backbone: str = "convnext_tiny.fb_in1k",
         embedder: str = "swin_tiny_patch4_window7_224.ms_in1k",
-        swin: SwinReading = "live",
+        swin: SwinMode = "live",
         pretrained: bool = True,
         input_size: int = 224,
         features: int = 1000,
@@ -69,7 +69,7 @@ class GenConViT(DetectionModel):
         check_choice("average", average, Average)
         paths = dict(checkpoint or {})
         if set(paths) - {"ed", "vae"}:
-            raise UserError(f"checkpoint names {', '.join(map(str, paths))}: it takes ed and vae.")
+            raise UserError(f"checkpoint has the keys {', '.join(map(str, paths))}: use only ed and vae.")
         shared = {
             "backbone": backbone,
             "embedder": embedder,
@@ -90,16 +90,16 @@ class GenConViT(DetectionModel):
         """Logits ``[B, 2]`` (real, fake), at most 0, of normalised images ``[B, 3, input_size, input_size]``.
 
         Raises:
-            UserError: the images have another size.
+            UserError: the images do not have this size.
         """
-        logarithms = [self._log_scores(network(image)) for network in (self.ed, self.vae)]
-        return torch.logaddexp(*logarithms) - math.log(2)
+        log_scores = [self._log_scores(network(image)) for network in (self.ed, self.vae)]
+        return torch.logaddexp(*log_scores) - math.log(2)
 
-    def loss_terms(self, batch: dict[str, Tensor], classification: Classification) -> dict[str, Tensor]:
+    def loss_terms(self, batch: dict[str, Tensor], classification_loss: ClassificationLoss) -> dict[str, Tensor]:
         device = batch["image"].device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            ed_terms = self.ed.loss_terms(batch, classification)
-        vae_terms = self.vae.loss_terms(batch, classification)
+            ed_terms = self.ed.loss_terms(batch, classification_loss)
+        vae_terms = self.vae.loss_terms(batch, classification_loss)
         by_network = {"ed": ed_terms, "vae": vae_terms}
         return {f"{network}/{name}": term for network, terms in by_network.items() for name, term in terms.items()}
 
@@ -113,7 +113,7 @@ def _build_member(name: str, network: type[GenConViTNetwork], shared: dict, own:
     known = [parameter for parameter in inspect.signature(network).parameters if parameter not in shared]
     if unknown := [key for key in own if key not in known]:
         raise UserError(
-            f"{name}.{unknown[0]} is unknown: {name} takes {', '.join(known)}; "
-            "what both networks share stands beside it."
+            f"{name}.{unknown[0]} is unknown: {name} accepts {', '.join(known)}; "
+            "set the arguments that both networks share directly in model."
         )
     return network(**shared, **own)

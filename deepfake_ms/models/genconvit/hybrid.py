@@ -1,4 +1,4 @@
-"""The two ways in which a Swin can stand beside a convolutional backbone: attending to its features, or idle."""
+"""Two ways to attach a Swin to a convolutional backbone: attending over its feature map, or unused as released."""
 
 import warnings
 
@@ -11,30 +11,30 @@ from deepfake_ms.errors import UserError
 
 
 def attend_over_feature_map(embedder: nn.Module, backbone: nn.Module, input_size: int) -> None:
-    """Make the Swin `embedder` take the feature map of `backbone` ``[B, C, h, w]`` instead of images.
+    """Make the Swin `embedder` take the feature map ``[B, C, h, w]`` of `backbone` instead of images.
 
-    The Swin's patch embedding becomes a 1x1 projection from C to its own width (timm's `HybridEmbed`), its windows
-    and their relative-position tables are resized to the grid of tokens; all its other weights stay. ConvNeXt-Tiny
-    at 224 px gives 7x7 tokens, which the stages of Swin-Tiny merge to 4x4, 2x2 and 1x1.
+    The Swin's patch embedding becomes a 1x1 projection from C to the width of the Swin (timm's `HybridEmbed`). Its
+    windows and their relative-position tables are resized to the token grid; all other weights are kept. ConvNeXt-Tiny
+    at 224 px yields 7x7 tokens, which the stages of Swin-Tiny merge to 4x4, 2x2 and 1x1.
 
-    Attention over one token returns its value whatever the query and key, so where a window holds one token only
-    the value and output projections learn; the relative-position table there is frozen.
+    Attention over a single token returns its value regardless of query and key. Where a window holds one token,
+    therefore, only the value and output projections learn, and the relative-position table is frozen.
 
     Args:
-        embedder: a timm Swin, created at its native size (so that its pretrained weights fit).
+        embedder: a timm Swin, created at its native size so that its pretrained weights fit.
         backbone: returns its unpooled feature map.
-        input_size: side of the images that the backbone gets, in pixels.
+        input_size: height and width of the backbone's input images in pixels.
 
     Raises:
-        UserError: `embedder` is not a Swin or `backbone` gives no feature map.
+        UserError: `embedder` is not a Swin, or `backbone` does not return a feature map.
     """
     if not isinstance(embedder, SwinTransformer):
-        raise UserError(f"The embedder is a {type(embedder).__name__}: name one of timm's swin_* models.")
+        raise UserError(f"embedder is a {type(embedder).__name__}: choose one of timm's swin_* models.")
     feature_map = _feature_map_of_black_image(backbone, input_size)
     if feature_map.ndim != 4 or feature_map.shape[1] != backbone.num_features:
         raise UserError(
-            f"The backbone {type(backbone).__name__} gives no feature map [B, C, h, w] for the Swin to attend over: "
-            "choose a convolutional one, or swin=removed."
+            f"The backbone {type(backbone).__name__} returns no feature map [B, C, h, w] for the Swin to attend over: "
+            "choose a convolutional backbone, or swin=removed."
         )
     embedder.patch_embed = HybridEmbed(
         nn.Identity(),
@@ -43,7 +43,7 @@ def attend_over_feature_map(embedder: nn.Module, backbone: nn.Module, input_size
         embed_dim=embedder.embed_dim,
         output_fmt=embedder.output_fmt,
     )
-    with warnings.catch_warnings():  # timm's table interpolation indexes in a way that torch deprecates
+    with warnings.catch_warnings():  # timm's interpolation of the tables uses indexing that torch deprecates
         warnings.filterwarnings("ignore", category=UserWarning, module="timm.layers.interpolate")
         embedder.set_input_size(window_size=embedder.layers[0].blocks[0].window_size)
     for stage in embedder.layers:
@@ -61,10 +61,10 @@ def _feature_map_of_black_image(backbone: nn.Module, input_size: int) -> torch.T
 
 
 class IdlePatchEmbed(nn.Module):
-    """What the released GenConViT hangs into its ConvNeXt as ``patch_embed``, an attribute that no ConvNeXt reads.
+    """The module that the released GenConViT sets as ``patch_embed`` of its ConvNeXt, which never reads this attribute.
 
-    It only holds parameters, under the names of the released checkpoints, and has no forward: were it ever called,
-    it would fail. The parameters are frozen, so that optimizers and DistributedDataParallel pass them by.
+    It only holds parameters under the names of the released checkpoints. It has no forward method, so calling it would
+    fail. The parameters are frozen so that optimizers and DistributedDataParallel ignore them.
     """
 
     RELEASED_WIDTH = 768

@@ -1,4 +1,4 @@
-"""GenConViT-VAE, the paper's network B: a face and its reconstruction by a variational auto-encoder."""
+"""GenConViT-VAE, network B of the paper: classifies a face together with its reconstruction by a VAE."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.models.base import Classification
+from deepfake_ms.models.base import ClassificationLoss
 from deepfake_ms.models.genconvit.autoencoder import (
     ReleasedVariationalEncoder,
     VariationalDecoder,
@@ -18,48 +18,52 @@ from deepfake_ms.models.genconvit.autoencoder import (
 from deepfake_ms.models.genconvit.network import (
     AutoencoderInit,
     GenConViTNetwork,
-    SwinReading,
+    SwinMode,
     check_choice,
-    check_weight,
+    check_loss_weight,
 )
 from deepfake_ms.randomness import key
 
-VariationalReading = Literal["as_described", "as_released"]
+VariationalMode = Literal["as_described", "as_released"]
 
 
 class GenConViTVAE(GenConViTNetwork):
     """Logits of a face from the features of the face and of its reconstruction from a sampled latent vector.
 
-    An encoder gives mean and log-variance of a normal distribution over latent vectors, a decoder turns a sample into
-    a reconstruction, a backbone turns the image and the reconstruction into one feature vector each, and both vectors
-    together go through ReLU and two linear layers. The loss adds the mean squared reconstruction error.
+    The encoder outputs mean and log-variance of a normal distribution over latent vectors, and the decoder turns a
+    sample into a reconstruction. A backbone computes one feature vector of the image and one of the reconstruction; the
+    concatenated vectors pass through ReLU and two linear layers. The loss includes the mean squared reconstruction
+    error.
 
-    Where paper and release differ, beside the Swin (`variational`):
+    Paper and release differ not only in the Swin but also in the autoencoder (`variational`):
 
-    - ``as_described``: the log-variance has a layer of its own, the loss has the Kullback-Leibler (KL) term, the
-      reconstruction has the size of the image, and evaluation takes the mean. The decoder starts on the grid where the
-      encoder ends (14x14 at 224 px), so that the same latent length gives the full size.
-    - ``as_released``: the mean serves as log-variance too, the KL term is commented out, and the reconstruction has
-      half the side (112 px), enlarged for the loss only, which compares it with the normalised image. Four linear
-      layers never receive a gradient; they are frozen here. With the released Swin, 350,729,718 of the 695,210,767
-      parameters are idle. The release samples at evaluation too, from whatever state torch is in; here it takes one
-      fixed noise vector for all images, so that scores can be repeated and depend on no other face. Each score is
-      distributed as the release's over that choice, but the noise of different faces is no longer independent.
+    - ``as_described``: the log-variance has its own layer, the loss has the Kullback-Leibler (KL) term, the
+      reconstruction has the size of the image, and evaluation uses the mean. The decoder starts on the encoder's final
+      grid (14x14 at 224 px), so that the same latent length yields the full image size.
+    - ``as_released``: the mean also serves as the log-variance, and the KL term is commented out. The reconstruction
+      has half the height and width (112 px); it is enlarged only for the loss, which compares it with the normalised
+      image. Four linear layers never receive a gradient and are frozen here. With the released Swin, 350,729,718 of the
+      695,210,767 parameters are unused. The release also samples at evaluation, from torch's current random state.
+      Here, evaluation uses one fixed noise vector for all images, so that scores are reproducible and do not depend on
+      other faces. Over the choice of this vector, each score has the same distribution as in the release, but the noise
+      of different faces is no longer independent.
 
     Args:
-        backbone, embedder, swin, pretrained, backbone_options, embedder_options, gradient_checkpointing: as for
-            GenConViTED. ``swin="live"`` needs reconstructions of full size, so not ``as_released`` ones.
-        variational: the reading, see above.
-        input_size: side of the square images in pixels, a multiple of 2^len(channels); twice that ``as_released``.
-        features: length of one feature vector; 1000, as released, keeps the pretrained ImageNet heads.
+        backbone, embedder, swin, pretrained, backbone_options, embedder_options, gradient_checkpointing: as in
+            GenConViTED. ``swin="live"`` requires full-size reconstructions, i.e. ``as_described``.
+        variational: the autoencoder variant, see above.
+        input_size: height and width of the images in pixels, a multiple of 2^len(channels), and of twice that with
+            ``as_released``.
+        features: length of one feature vector; the released 1000 keeps the pretrained ImageNet heads.
         channels: widths of the encoder's convolutions; the decoder mirrors all but the last.
         latent_features: length of the latent vector, a multiple of the number of cells in the decoder's first grid.
-        autoencoder_init: of the decoder; ``torch_default``, as released, or ``he`` (see `initialise_for_relu`).
-        reconstruction_weight: of the mean squared error; 1 as released. ``as_described`` compares in 0..1 (see
-            `in_unit_range`).
-        kl_weight: of the KL divergence from the standard normal distribution, in nats per value of the image (3 per
-            pixel). With ``reconstruction_weight=1`` the two terms are the negative evidence lower bound of a decoder
-            with Gaussian noise of variance kl_weight / 2, up to scale. Unused ``as_released``.
+        autoencoder_init: initialisation of the decoder; ``torch_default``, as released, or ``he`` (see
+            `initialise_for_relu`).
+        reconstruction_weight: weight of the mean squared error; 1 as released. With ``as_described`` the error is
+            computed on images in 0..1 (see `in_unit_range`).
+        kl_weight: weight of the KL divergence from the standard normal distribution, in nats per image value (3 values
+            per pixel). With ``reconstruction_weight=1`` the two terms are, up to scale, the negative evidence lower
+            bound for a decoder with Gaussian noise of variance kl_weight / 2. Ignored with ``as_released``.
         checkpoint: path of a released ``genconvit_vae_inference.pth`` to start from, see `load_released_weights`.
 
     Attributes:
@@ -67,8 +71,8 @@ class GenConViTVAE(GenConViTNetwork):
         mean, std: per-channel normalisation, from the backbone's ``pretrained_cfg``.
 
     Raises:
-        UserError: an unknown reading, timm name or option, readings that exclude each other, a negative weight, a size
-            or latent length that does not divide, or a checkpoint that does not fit.
+        UserError: an unknown mode, timm name or option, incompatible modes, a negative weight, an input size or latent
+            length that is not a suitable multiple, or a checkpoint that does not fit.
     """
 
     activation = staticmethod(functional.relu)
@@ -77,8 +81,8 @@ class GenConViTVAE(GenConViTNetwork):
         self,
         backbone: str = "convnext_tiny.fb_in1k",
         embedder: str = "swin_tiny_patch4_window7_224.ms_in1k",
-        swin: SwinReading = "live",
-        variational: VariationalReading = "as_described",
+        swin: SwinMode = "live",
+        variational: VariationalMode = "as_described",
         pretrained: bool = True,
         input_size: int = 224,
         features: int = 1000,
@@ -92,25 +96,25 @@ class GenConViTVAE(GenConViTNetwork):
         gradient_checkpointing: bool = False,
         checkpoint: str | None = None,
     ):
-        check_choice("variational", variational, VariationalReading)
+        check_choice("variational", variational, VariationalMode)
         released = variational == "as_released"
-        super().__init__(swin, input_size, len(channels) + released, autoencoder_init)
-        check_weight("reconstruction_weight", reconstruction_weight)
-        check_weight("kl_weight", kl_weight)
+        super().__init__(swin, input_size, len(channels) + released, autoencoder_init, checkpoint)
+        check_loss_weight("reconstruction_weight", reconstruction_weight)
+        check_loss_weight("kl_weight", kl_weight)
         if released and swin == "live":
             raise UserError(
-                "swin=live attends over feature maps of one size, but variational=as_released reconstructs half the "
-                "side: choose variational=as_described, or swin=as_released or removed."
+                "swin=live needs full-size reconstructions, but those of variational=as_released have half the height "
+                "and width: choose variational=as_described, swin=as_released or swin=removed."
             )
         if checkpoint and not released:
             raise UserError(
-                f"checkpoint={checkpoint} was trained with the released auto-encoder, so it means nothing with "
+                f"checkpoint={checkpoint} was trained with the released autoencoder and cannot be used with "
                 "variational=as_described: choose variational=as_released."
             )
         grid = input_size // 2 ** (len(channels) + released)
         if latent_features <= 0 or latent_features % grid**2:
             raise UserError(
-                f"latent_features={latent_features} does not fill the {grid}x{grid} grid on which the decoder starts: "
+                f"latent_features={latent_features} does not fill the first {grid}x{grid} grid of the decoder: "
                 f"choose a multiple of {grid**2}."
             )
         self.variational = variational
@@ -127,33 +131,26 @@ class GenConViTVAE(GenConViTNetwork):
             noise = torch.randn(latent_features, generator=generator, device="cpu")
             self.register_buffer("evaluation_noise", noise, persistent=False)
         self._build_classifier(
-            backbone,
-            embedder,
-            pretrained,
-            features,
-            backbone_options,
-            embedder_options,
-            gradient_checkpointing,
-            checkpoint,
+            backbone, embedder, pretrained, features, backbone_options, embedder_options, gradient_checkpointing
         )
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``[B, 2]`` (real, fake) of normalised images ``[B, 3, input_size, input_size]``.
 
-        In training the latent vector is sampled from torch's global random state.
+        In training, the latent vector is sampled from torch's global random state.
 
         Raises:
-            UserError: the images have another size.
+            UserError: the images do not have this size.
         """
         self.check_size(image)
         return self.classify(image, self.decoder(self._latent(*self.encoder(image))))
 
-    def loss_terms(self, batch: dict[str, Tensor], classification: Classification) -> dict[str, Tensor]:
+    def loss_terms(self, batch: dict[str, Tensor], classification_loss: ClassificationLoss) -> dict[str, Tensor]:
         image = batch["image"]
         self.check_size(image)
         mean, log_variance = self.encoder(image)
         reconstruction = self.decoder(self._latent(mean, log_variance))
-        terms = {"classification": classification(self.classify(image, reconstruction), batch["label"])}
+        terms = {"classification": classification_loss(self.classify(image, reconstruction), batch["label"])}
         if self.reconstruction_weight:
             terms["reconstruction"] = self.reconstruction_weight * self._reconstruction_error(image, reconstruction)
         if self.kl_weight and self.variational == "as_described":
@@ -162,7 +159,7 @@ class GenConViTVAE(GenConViTNetwork):
         return terms
 
     def _latent(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """Latent vectors ``[B, latent_features]``: samples in training; at evaluation see the class."""
+        """Latent vectors ``[B, latent_features]``: sampled in training; the class describes evaluation."""
         if self.training:
             noise = torch.randn_like(mean)
         elif self.variational == "as_released":

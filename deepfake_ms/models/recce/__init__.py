@@ -1,4 +1,4 @@
-"""RECCE: a detector that learns to reconstruct real faces and to classify by what it cannot reconstruct."""
+"""RECCE: a detector that reconstructs real faces and classifies by the reconstruction error."""
 
 from deepfake_ms.models.recce.model import RECCE, Analysis
 

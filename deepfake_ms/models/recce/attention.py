@@ -1,4 +1,4 @@
-"""Reconstruction-guided attention of RECCE: look where the reconstruction differs from the face.
+"""Reconstruction-guided attention of RECCE: attends to where the reconstruction differs from the face.
 
 Cao et al. (CVPR 2022), section 3.4.
 """
@@ -8,11 +8,11 @@ from torch.nn import functional
 
 
 class GuidedAttention(nn.Module):
-    """Features plus a transformed copy of them, weighted per position by the reconstruction's error.
+    """Adds to the features a transformed copy of them, weighted at each position by the reconstruction error.
 
     Args:
-        features: channels of the map to attend over.
-        drop_rate: of the dropout on the features that pass unweighted.
+        features: channels of the feature map.
+        drop_rate: dropout rate of the unweighted features.
     """
 
     def __init__(self, features: int, drop_rate: float = 0.2):
@@ -31,7 +31,7 @@ class GuidedAttention(nn.Module):
         self.dropout = nn.Dropout(drop_rate)
 
     def forward(self, features: Tensor, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """The map after attention, ``[B, features, s, s]`` as before; both images are ``[B, 3, S, S]``."""
+        """The map ``[B, features, s, s]`` after attention; `image` and `reconstruction` are ``[B, 3, S, S]``."""
         error = (image - reconstruction).abs()
         error = functional.interpolate(error, size=features.shape[2:], mode="bilinear", align_corners=True)
         return self.weigh(error) * self.transform(features) + self.dropout(features)

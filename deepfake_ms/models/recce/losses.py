@@ -1,4 +1,4 @@
-"""The three terms of RECCE's training loss, before their weights."""
+"""The three terms of RECCE's training loss, unweighted."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def flooded(loss: Tensor, level: float) -> Tensor:
-    """``|loss - level| + level``: below `level` the gradient turns round, so the loss stays near it.
+    """Flooding, ``|loss - level| + level``: below `level` the gradient changes sign, so the loss stays near it.
 
     Ishida et al., *Do We Need Zero Training Loss After Achieving Zero Training Error?* (ICML 2020).
     """
@@ -16,7 +16,7 @@ def flooded(loss: Tensor, level: float) -> Tensor:
 
 
 def reconstruction_loss(image: Tensor, reconstruction: Tensor, real: Tensor) -> Tensor:
-    """Mean absolute error of the reconstructions of real faces; 0, with a gradient of 0, if there is none.
+    """Mean absolute error of the reconstructions of real faces; without real faces 0, with a gradient of 0.
 
     Args:
         image, reconstruction: ``[B, 3, S, S]``.
@@ -27,11 +27,11 @@ def reconstruction_loss(image: Tensor, reconstruction: Tensor, real: Tensor) -> 
 
 
 def metric_loss(features: Sequence[Tensor], real: Tensor) -> Tensor:
-    """Pulls real faces together and away from fakes; what fakes are to each other is left open.
+    """Pulls real faces together and pushes them away from fakes; distances between fakes are not constrained.
 
-    Per depth: mean dissimilarity of two different real faces + mean similarity of a real and a fake face, where
-    similarity is (1 + cosine) / 2 of the vectors and dissimilarity is 1 - that; summed over the depths. Where there is
-    no such pair, its mean is 0. A batch of one class gives 0, with a gradient of 0: there is nothing to keep apart.
+    Sums over the depths: mean dissimilarity of pairs of different real faces + mean similarity of pairs of a real and a
+    fake face. Similarity is (1 + cosine similarity of the vectors) / 2, dissimilarity is 1 - similarity. The mean over
+    no pairs is 0. For a batch with only one class the loss is 0, with a gradient of 0, as there is nothing to separate.
 
     Args:
         features: one tensor ``[B, C_i]`` per depth.
@@ -48,5 +48,5 @@ def metric_loss(features: Sequence[Tensor], real: Tensor) -> Tensor:
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of `values` where `mask` is true, 0 where it never is."""
+    """Mean of `values` where `mask` is true; 0 if it is true nowhere."""
     return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Multi-scale graph reasoning of RECCE: what every position of an encoder map learns from the decoder's maps.
+"""Multi-scale graph reasoning of RECCE: passes information from the decoder maps to each encoder position.
 
 Cao et al., *End-to-End Reconstruction-Classification Learning for Face Forgery Detection* (CVPR 2022), section 3.3.
 """
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 
 class GraphReasoning(nn.Module):
-    """A bipartite graph per decoder map: each encoder position is joined to the decoder positions it covers.
+    """One bipartite graph per decoder map, with edges from each encoder position to the decoder positions it covers.
 
-    A map that is r times as large as the encoder's gives every position r x r neighbours. Their embeddings are averaged
-    with weights that depend on both ends of the edge, and the average is gated by the encoder position. The averages
-    and the position's own embedding together are projected back to the encoder's channels.
+    In a decoder map r times as large as the encoder map, each encoder position has r x r neighbours. Their embeddings
+    are averaged with weights that depend on both ends of the edge, and the average is gated by the encoder position.
+    The averages and the position's own embedding are concatenated and projected back to the encoder's channels.
 
     Args:
         features: channels of the encoder map.
         map_features: channels of each decoder map.
-        ratios: side of each decoder map in units of the encoder map's.
+        ratios: height and width of each decoder map relative to the encoder map.
         embedding: channels of every embedding.
-        drop_rate: of the dropout on the result.
+        drop_rate: dropout rate of the output.
     """
 
     def __init__(
@@ -46,22 +46,23 @@ class GraphReasoning(nn.Module):
         )
 
     def forward(self, features: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """What is to be added to `features`, in the same shape.
+        """The update to add to `features`, with the same shape.
 
         Args:
             features: encoder map ``[B, features, s, s]``.
             maps: decoder maps ``[B, map_features[i], ratios[i] * s, ratios[i] * s]``.
         """
         own = self.embed(features)
-        gathered = [gather(features, own, each) for gather, each in zip(self.neighbourhoods, maps, strict=True)]
-        return self.project(torch.cat([*gathered, own], dim=1).sigmoid())
+        averages = [average(features, own, each) for average, each in zip(self.neighbourhoods, maps, strict=True)]
+        return self.project(torch.cat([*averages, own], dim=1).sigmoid())
 
 
 class Neighbourhood(nn.Module):
     """The gated, weighted average of the decoder positions that each encoder position covers.
 
-    The weight of an edge is the softmax, over the r x r edges of a position, of the ReLU of a linear function of the
-    embeddings at its two ends; the gate is 1 - sigmoid of a linear function of the encoder's features.
+    The score of an edge is the ReLU of a linear function of the embeddings at its two ends; the weights are the softmax
+    of the scores over the r x r edges of a position. The gate is 1 - sigmoid of a linear function of the encoder's
+    features.
     """
 
     def __init__(self, features: int, map_features: int, embedding: int, ratio: int):
@@ -69,20 +70,20 @@ class Neighbourhood(nn.Module):
         self.ratio = ratio
         self.embed = _embedding(map_features, embedding)
         self.gate = nn.Conv2d(features, embedding, kernel_size=1, bias=False)
-        self.edge = nn.Linear(2 * embedding, 1, bias=False)  # first half: encoder's end, second half: decoder's
+        self.edge = nn.Linear(2 * embedding, 1, bias=False)  # first half: encoder end, second half: decoder end
 
     def forward(self, features: Tensor, own: Tensor, decoder_map: Tensor) -> Tensor:
         """Gated averages ``[B, E, s, s]``.
 
         Args:
             features: encoder map ``[B, C, s, s]``.
-            own: its embedding ``[B, E, s, s]``.
-            decoder_map: ``[B, M, ratio * s, ratio * s]``.
+            own: embedding of the encoder map ``[B, E, s, s]``.
+            decoder_map: decoder map ``[B, M, ratio * s, ratio * s]``.
         """
         batch, channels, height, width = own.shape
         ratio = self.ratio
         neighbours = self.embed(decoder_map).view(batch, channels, height, ratio, width, ratio)
-        # A linear function of two vectors end to end is the sum of one of each: no pair has to be laid out.
+        # A linear function of two concatenated vectors is a sum of two, one per vector, so no pair is materialised.
         of_own, of_neighbours = self.edge.weight[0].chunk(2)
         score = torch.einsum("bchw,c->bhw", own, of_own)[:, :, None, :, None]
         score = score + torch.einsum("bchiwj,c->bhiwj", neighbours, of_neighbours)
@@ -92,9 +93,9 @@ class Neighbourhood(nn.Module):
         return average * (1 - self.gate(features).sigmoid())
 
 
-def _embedding(wide_in: int, wide_out: int) -> nn.Sequential:
+def _embedding(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(wide_in, wide_out, kernel_size=1, bias=False),
+        nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False),
         nn.ReLU(inplace=True),
-        nn.Conv2d(wide_out, wide_out, kernel_size=1, bias=False),
+        nn.Conv2d(out_channels, out_channels, kernel_size=1, bias=False),
     )

@@ -1,4 +1,4 @@
-"""Xception without its classifier, of any width, in parts that a detector can stop between.
+"""Xception of any width without its classifier, split into parts so that a detector can use intermediate features.
 
 Chollet, *Xception: Deep Learning with Depthwise Separable Convolutions*, figure 5; the layers are timm's.
 """
@@ -18,13 +18,13 @@ def scaled(channels: int, width: float) -> int:
 
 
 class Xception(nn.Module):
-    """The feature extractor of timm's ``legacy_xception``: the same layers, names and initialisation.
+    """The feature extractor of timm's ``legacy_xception``, with the same layers, names and initialisation.
 
     Args:
-        width: factor on all channel counts but the image's three; 1 is Xception.
+        width: factor on all channel counts except the image's three; 1 is Xception.
 
     Attributes:
-        middle_features: channels of the maps from block 3 to block 11, 728 at width 1.
+        middle_features: channels of the outputs of blocks 3 to 11, 728 at width 1.
         num_features: channels of the last map, 2048 at width 1.
     """
 
@@ -55,23 +55,23 @@ class Xception(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def load_imagenet_weights(self) -> None:
-        """Takes over the weights of timm's `PRETRAINED`, which it downloads once; for width 1 only.
+        """Load the weights of timm's `PRETRAINED` model, downloaded once; for width 1 only.
 
         Raises:
-            UserError: the weights cannot be had.
+            UserError: the weights cannot be downloaded.
         """
         self.load_state_dict(create_timm_model(PRETRAINED, pretrained=True, num_classes=0).state_dict())
 
     def stem(self, image: Tensor) -> Tensor:
-        """What goes into block 1, ``[B, 64 * width, s, s]``; 147 x 147 for images of 299 pixels."""
+        """The input of block 1, ``[B, 64 * width, s, s]``; 147 x 147 for images of 299 pixels."""
         return self.bn2(self.conv2(self.bn1(self.conv1(image)).relu())).relu()
 
     def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
-        """`features` after the blocks `first` to `last`, both included, counted from 1 to 12."""
+        """Apply blocks `first` to `last` (inclusive, numbered 1 to 12) to `features`."""
         for number in range(first, last + 1):
             features = self.get_submodule(f"block{number}")(features)
         return features
 
     def exit(self, features: Tensor) -> Tensor:
-        """The last map ``[B, num_features, s, s]`` from the output of block 12, of the same size."""
+        """The last map ``[B, num_features, s, s]``, computed from the output of block 12, of the same size."""
         return self.bn4(self.conv4(self.bn3(self.conv3(features)).relu())).relu()

@@ -1,0 +1,41 @@
+"""A folder of prepared faces as training and evaluation use it: read once, then handed on."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+
+from deepfake_ms.files import sha256_of
+from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
+from deepfake_ms.preprocessing.prepared import read_prepared
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFaces:
+    """The faces that ``deepfake-ms prepare`` wrote into a folder.
+
+    Attributes:
+        folder: of the manifest and the crops.
+        about: prepared.json: `data_name`, `fingerprint`, `synthetic` and more.
+        manifest: one row per face, as `read_manifest` returns it.
+    """
+
+    folder: Path
+    about: dict = field(repr=False)
+    manifest: pd.DataFrame = field(repr=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a prepared folder.
+
+        Raises:
+            UserError: it is not complete, or was prepared by another version.
+        """
+        return cls(folder, read_prepared(folder), read_manifest(folder))
+
+    @cached_property
+    def manifest_sha256(self) -> str:
+        """Sha256 of the manifest file."""
+        return sha256_of(self.folder / MANIFEST_NAME)

@@ -1,0 +1,183 @@
+"""Predictions of a finished run on a test set, one row per face, kept in the run's folder."""
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import lightning as L
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from deepfake_ms.data.loaders import evaluation_loader
+from deepfake_ms.errors import UserError
+from deepfake_ms.evaluation.test_set import TestSet
+from deepfake_ms.files import sha256_of, write_atomically
+from deepfake_ms.labels import CLASS_NAMES
+from deepfake_ms.provenance import code_version
+from deepfake_ms.training.detector import Detector
+from deepfake_ms.training.run import Run
+from deepfake_ms.training.run_folder import config_hash
+from deepfake_ms.training.stage_chain import LAST, load_weights, read_chain
+from deepfake_ms.training.trainer import TrainerSettings
+
+SELECTED = "selected"
+CHECKPOINTS = (SELECTED, LAST)
+PREDICTIONS_NAME, EVALUATIONS_NAME = "predictions.parquet", "test_evaluations.jsonl"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of a finished run.
+
+    Attributes:
+        name: ``selected``, which the last stage hands on, or ``last``, its last epoch.
+        path: the file.
+        sha256: of the file; None if it is missing.
+    """
+
+    name: str
+    path: Path
+    sha256: str | None
+
+    @classmethod
+    def of(cls, run: Run, name: str) -> "Checkpoint":
+        """A checkpoint by its name.
+
+        Raises:
+            UserError: the name is unknown, the run is not finished, or the selected checkpoint has changed.
+        """
+        if name not in CHECKPOINTS:
+            hint = "; handoff is now called selected" if name == "handoff" else ""
+            raise UserError(f"checkpoint={name} is unknown; choose from {', '.join(CHECKPOINTS)}{hint}.")
+        chain, stages = read_chain(run.folder), run.curriculum.stages
+        if len(chain) < len(stages):
+            raise UserError(
+                f"{run.folder} has finished {len(chain)} of {len(stages)} stages: "
+                "run the same train command again; it continues."
+            )
+        path = run.folder / (chain[-1].checkpoint if name == SELECTED else f"{stages[-1].name}/{LAST}.ckpt")
+        sha256 = sha256_of(path) if path.is_file() else None
+        if name == SELECTED and sha256 not in (None, chain[-1].sha256):
+            raise UserError(f"{path} has changed since its stage finished: delete the run's folder and train again.")
+        return cls(name, path, sha256)
+
+
+def result_folder(run: Run, test_set: TestSet, checkpoint: str) -> Path:
+    """Where the results of a checkpoint on a test set are: ``evaluation/<test set>/<checkpoint>``."""
+    return run.folder / "evaluation" / test_set.name / checkpoint
+
+
+def has_predictions(run: Run, test_set: TestSet, checkpoint: Checkpoint) -> bool:
+    """Whether the predictions of exactly this checkpoint on exactly these faces are on disk."""
+    path = result_folder(run, test_set, checkpoint.name) / PREDICTIONS_NAME
+    if checkpoint.sha256 is None or not path.is_file():
+        return False
+    known = pd.read_parquet(path).attrs
+    return all(known.get(key) == value for key, value in _identity(test_set, checkpoint).items())
+
+
+def predict(run: Run, test_set: TestSet, checkpoint: Checkpoint, settings: TrainerSettings) -> None:
+    """Score every face of `test_set` and write ``predictions.parquet``; every rank calls this.
+
+    The columns are `sample_id`, `video_id`, `label` (0 real, 1 fake), `method` and `fake_probability` (0..1). Each
+    evaluation of a test set other than validation adds a line to `EVALUATIONS_NAME` in the run's folder, before the
+    first face is scored. Inference is in 32-bit precision.
+
+    Raises:
+        UserError: the checkpoint is missing, or a crop cannot be read.
+    """
+    stage = run.curriculum.stages[-1]
+    detector = run.detector(stage, from_scratch=False)
+    detector.load_state_dict(load_weights(checkpoint.path))
+    about = _identity(test_set, checkpoint) | {"code": code_version()}
+    log = None if test_set.is_validation else run.folder / EVALUATIONS_NAME
+    writer = _WritePredictions(result_folder(run, test_set, checkpoint.name), test_set, about, log)
+    evaluation = settings.for_evaluation()
+    trainer = evaluation.build(logger=False, enable_checkpointing=False, callbacks=[writer])
+    faces = test_set.dataset(detector.model.input_size)
+    trainer.test(detector, datamodule=_Faces(faces, stage.batch_size, settings.num_workers), verbose=False)
+
+
+def read_predictions(run: Run, test_set: TestSet, checkpoint: str) -> pd.DataFrame:
+    """What `predict` wrote; its `attrs` say what the predictions rest on.
+
+    Raises:
+        UserError: a prediction is not a number.
+    """
+    path = result_folder(run, test_set, checkpoint) / PREDICTIONS_NAME
+    predictions = pd.read_parquet(path)
+    if not_finite := int(predictions["fake_probability"].isna().sum()):
+        raise UserError(
+            f"{path}: P(fake) of {not_finite} faces is not a number: train again with "
+            "trainer.lightning.precision=32-true under a new name."
+        )
+    return predictions
+
+
+def count_evaluations(run: Run) -> int:
+    """How often any checkpoint of `run` was evaluated on a test set."""
+    path = run.folder / EVALUATIONS_NAME
+    return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+def _identity(test_set: TestSet, checkpoint: Checkpoint) -> dict[str, str]:
+    """What predictions are of."""
+    return {
+        "test_set": test_set.name,
+        "manifest_sha256": test_set.faces.manifest_sha256,
+        "rows_sha256": config_hash(test_set.rows.tolist()),
+        "perturbation": json.dumps(test_set.perturbation, sort_keys=True),
+        "checkpoint": checkpoint.name,
+        "checkpoint_sha256": checkpoint.sha256,
+    }
+
+
+class _Faces(L.LightningDataModule):
+    """The loader of a test set, made when the Trainer knows rank and number of processes."""
+
+    def __init__(self, faces: torch.utils.data.Dataset, batch_size: int, num_workers: int):
+        super().__init__()
+        self.faces, self.batch_size, self.num_workers = faces, batch_size, num_workers
+
+    def test_dataloader(self) -> torch.utils.data.DataLoader:
+        trainer = self.trainer
+        return evaluation_loader(self.faces, self.batch_size, self.num_workers, trainer.global_rank, trainer.world_size)
+
+
+class _WritePredictions(Callback):
+    """Rank 0 logs the evaluation of a test set, then writes the predictions of all ranks.
+
+    Args:
+        folder: of the predictions.
+        test_set: whose faces are scored.
+        about: what the predictions rest on; kept in the file and, with the time, in the log.
+        log: of test evaluations; None for the validation set.
+    """
+
+    def __init__(self, folder: Path, test_set: TestSet, about: dict[str, str], log: Path | None):
+        self.folder, self.about, self.log_path = folder, about, log
+        self.faces = test_set.faces.manifest[["sample_id", "video_id", "label", "method"]]
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: Detector) -> None:
+        if self.log_path is None or not trainer.is_global_zero:
+            return
+        entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **self.about}
+        with self.log_path.open("a") as stream:
+            stream.write(json.dumps(entry) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: Detector) -> None:
+        if not trainer.is_global_zero:
+            return
+        faces = self.faces.iloc[pl_module.predictions["index"]].reset_index(drop=True)
+        faces["label"] = faces["label"].map({name: label for label, name in enumerate(CLASS_NAMES)})
+        faces["fake_probability"] = pl_module.predictions["fake_probability"]
+        faces.attrs = self.about
+        buffer = io.BytesIO()
+        faces.to_parquet(buffer, index=False)
+        write_atomically(self.folder / PREDICTIONS_NAME, buffer.getvalue())

@@ -1,0 +1,101 @@
+"""Small Lightning callbacks of a stage: randomness, resume points, SIGTERM and reports."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from deepfake_ms.randomness import key
+
+
+def ends_a_step(trainer: L.Trainer, batch_index: int) -> bool:
+    """Whether an optimizer step follows this batch, and not another one whose gradient is added to it."""
+    return (batch_index + 1) % trainer.accumulate_grad_batches == 0
+
+
+class StepRandomness(Callback):
+    """Seeds torch before every batch by (seed, stage, epoch, batch, rank): a resumed run draws what it would have."""
+
+    def __init__(self, seed: int, stage: str):
+        self.seed, self.stage = seed, stage
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: dict, batch_idx: int):
+        torch.manual_seed(key("step", self.seed, self.stage, trainer.current_epoch, batch_idx, trainer.global_rank))
+
+
+class ResumePoint(Callback):
+    """`last.ckpt`: every n steps, after each epoch, and when a scheduler takes the machine away (SIGTERM).
+
+    Never between an epoch's last batch and its validation: Lightning, resumed from there, leaves the validation out.
+    Nor at other exceptions, nor between accumulated batches: only between two steps is a stage's state complete enough
+    to continue bit for bit.
+    """
+
+    def __init__(self, path: Path, every_n_steps: int):
+        self.path, self.every_n_steps = path, every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: dict, batch_idx: int
+    ) -> None:
+        due = trainer.global_step % self.every_n_steps == 0
+        if due and ends_a_step(trainer, batch_idx) and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.save_checkpoint(self.path)  # at the end of a stage: the epoch that the release's train.py -t evaluates
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, SIGTERMException) and trainer.training and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.path)
+
+
+class StopAtSigterm(Callback):
+    """Ends training between two steps, on all ranks after the same one, when a scheduler sends SIGTERM.
+
+    Lightning's own handler broadcasts while the other ranks wait in a different collective, which deadlocks. This
+    callback only sets a flag, and passes the signal on to the processes that this one has started. After each training
+    step the ranks agree. Validation is left at once, because it is repeated anyway.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        def note(*_) -> None:
+            if not self.asked and trainer.strategy.launcher is not None:
+                trainer.strategy.launcher.kill(signal.SIGTERM)
+            self.asked = True
+
+        signal.signal(signal.SIGTERM, note)  # Lightning restores, at the end, what was there before its own handler
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: dict, batch_idx: int
+    ) -> None:
+        if not ends_a_step(trainer, batch_idx):
+            return
+        asked = self.asked
+        if trainer.world_size > 1:
+            mine = torch.tensor(int(asked), device=trainer.strategy.root_device)
+            asked = bool(trainer.strategy.reduce(mine, reduce_op="max"))
+        if asked and not trainer.is_last_batch:
+            self.asked = True
+            raise SIGTERMException
+
+    def on_validation_batch_end(self, *_) -> None:
+        if self.asked:
+            raise SIGTERMException
+
+
+class AfterEpoch(Callback):
+    """Calls `report` on rank 0 when an epoch is in `metrics.csv`; placed after `MetricsTable`."""
+
+    def __init__(self, report: Callable[[], None]):
+        self.report = report
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.report()

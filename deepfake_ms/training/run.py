@@ -1,0 +1,168 @@
+"""A run: its folder, its record, its faces and their split."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from rich.console import Console
+
+from deepfake_ms.data.augmentation import build_augmentation
+from deepfake_ms.data.dataset import FaceDataset
+from deepfake_ms.data.face_masks import FaceMask
+from deepfake_ms.data.face_pairs import NO_PARTNER, find_partners
+from deepfake_ms.data.loaders import StageData
+from deepfake_ms.data.prepared_faces import PreparedFaces
+from deepfake_ms.errors import UserError
+from deepfake_ms.labels import CLASS_NAMES, FAKE
+from deepfake_ms.provenance import code_digest, code_version, library_versions
+from deepfake_ms.randomness import key
+from deepfake_ms.training.curriculum import Curriculum, Stage
+from deepfake_ms.training.detector import Detector
+from deepfake_ms.training.run_folder import SPLIT_NAME, claim_run_folder, read_record, refuse_other_run
+from deepfake_ms.training.run_split import assign_split, read_split, write_split
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training of one curriculum, finished or not.
+
+    Attributes:
+        folder: see `deepfake_ms.training.run_folder`.
+        record: of run.json.
+        faces: the prepared faces that it is trained on.
+        split: one row per face: `sample_id`, `subset`, and whether it belongs to the balanced training set.
+    """
+
+    folder: Path
+    record: dict = field(repr=False)
+    faces: PreparedFaces = field(repr=False)
+    split: pd.DataFrame = field(repr=False)
+
+    @classmethod
+    def start(cls, folder: Path, config: dict, faces: PreparedFaces, console: Console) -> Self:
+        """Begin a run in `folder`, or continue the one that is there.
+
+        The split is assigned, recorded, printed and checked before the folder is claimed.
+
+        Args:
+            folder: of the run.
+            config: everything that determines the results, in plain containers (`deepfake_ms.assembly.run_config`).
+            faces: to train on.
+            console: where to print the split.
+
+        Raises:
+            UserError: the folder holds a run with another configuration, or the split cannot be used.
+        """
+        refuse_other_run(folder, config)
+        split = assign_split(folder, faces, config["split"], config["seed"], console)
+        about = {
+            "prepared": str(faces.folder.resolve()),
+            "manifest_sha256": faces.manifest_sha256,
+            "synthetic": faces.about["synthetic"],
+            "code": code_version(),
+            "code_sha256": code_digest(),
+            "libraries": library_versions(),
+        }
+        record = claim_run_folder(folder, config, about)
+        write_split(folder, split)
+        return cls(folder, record, faces, split)
+
+    @classmethod
+    def open(cls, folder: Path, prepared: Path | None = None) -> Self:
+        """A run that `start` has begun.
+
+        Args:
+            folder: of the run.
+            prepared: folder of its faces, if it has moved.
+
+        Raises:
+            UserError: there is no run, or its faces are missing or have changed.
+        """
+        record = read_record(folder)
+        faces = PreparedFaces.read(prepared or Path(record["prepared"]))
+        if faces.manifest_sha256 != record["manifest_sha256"]:
+            raise UserError(
+                f"{faces.folder} does not hold the faces that {folder} was trained on: give their folder with "
+                "prepared=..."
+            )
+        split = read_split(folder, faces)
+        if split is None:
+            raise UserError(f"{folder / SPLIT_NAME} is missing: run the same train command again.")
+        return cls(folder, record, faces, split)
+
+    @property
+    def config(self) -> dict:
+        """The recorded configuration: everything that determines the results."""
+        return self.record["config"]
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return self.config["seed"]
+
+    @cached_property
+    def curriculum(self) -> Curriculum:
+        """The stages with their settings."""
+        return Curriculum.from_record(self.config)
+
+    def rows(self, subset: str) -> np.ndarray:
+        """Manifest positions of the faces of train, validation, test or unused: int [N]."""
+        return np.flatnonzero(self.split["subset"] == subset)
+
+    @property
+    def training_rows(self) -> np.ndarray:
+        """Manifest positions of the balanced training set: int [N]."""
+        return np.flatnonzero(self.split["balanced"])
+
+    def detector(self, stage: Stage, from_scratch: bool = True) -> Detector:
+        """The detector of one stage with its initial weights, which the seed determines.
+
+        Args:
+            stage: of the curriculum.
+            from_scratch: False builds only the architecture, for weights that are loaded afterwards: nothing is
+                downloaded or read.
+
+        Raises:
+            UserError: the model refuses a value, or the stage freezes a part that it does not have.
+        """
+        model = {name: value for name, value in self.config["model"].items() if name not in ("name", "architecture")}
+        if not from_scratch:
+            model["pretrained"] = False
+            if "checkpoint" in model:
+                model["checkpoint"] = None
+        torch.manual_seed(key("weights", self.seed))
+        return Detector(
+            model={"name": self.config["model"]["architecture"], **model},
+            class_weights=stage.loss["class_weights"],
+            optimizer=stage.optimizer,
+            schedule=stage.schedule,
+            freeze=stage.freeze,
+        )
+
+    def stage_data(self, stage: Stage, detector: Detector, num_workers: int) -> StageData:
+        """The training and validation faces of one stage, in the size that the detector's model takes."""
+        manifest, folder, size = self.faces.manifest, self.faces.folder, detector.model.input_size
+        kinds, partners = stage.augmentation["facial_swap"], None
+        if kinds:
+            partners = find_partners(manifest, self.training_rows, self.rows("train"))
+            fakes = int((manifest["label"].iloc[self.training_rows] == CLASS_NAMES[FAKE]).sum())
+            rank_zero_info(f"Facial swap: {np.count_nonzero(partners != NO_PARTNER)} of {fakes} fakes have a source.")
+        training = FaceDataset(
+            manifest,
+            self.training_rows,
+            folder,
+            mask=FaceMask.from_settings(stage.mask) if stage.mask else None,
+            augmentation=build_augmentation(stage.augmentation),
+            partners=partners,
+            swap_kinds=kinds,
+            input_size=size,
+            seed=self.seed,
+            stage=stage.name,
+        )
+        validation = FaceDataset(manifest, self.rows("validation"), folder, input_size=size)
+        return StageData(training, validation, stage.batch_size, num_workers, self.seed, stage.name)

@@ -1,0 +1,1 @@
+"""The Weights & Biases report of a table, and a W&B sweep."""
