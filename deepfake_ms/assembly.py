@@ -17,11 +17,13 @@ DECISIVE_GROUPS = ("split", "model", "optimization", "augmentation", "loss", "ma
 
 
 def find_faces(cfg: DictConfig) -> PreparedFaces:
-    """The prepared faces of the corpus that `cfg.data` names.
+    """The faces in the folder `cfg.prepared`, or the prepared faces of the corpus that `cfg.data` names.
 
     Raises:
-        UserError: the corpus is not prepared.
+        UserError: there are none.
     """
+    if cfg.get("prepared"):
+        return PreparedFaces.read(Path(cfg.prepared))
     folder = find_prepared(
         Path(cfg.prepared_root),
         cfg.data.name,

@@ -14,8 +14,10 @@ from deepfake_ms.training.run import Run
 
 @entry_point("evaluate")
 def main(cfg: DictConfig) -> None:
-    console, trainer = rank_zero_console(), trainer_settings(cfg)
-    run = Run.open(Path(cfg.run), Path(cfg.prepared) if cfg.prepared else None)
+    trainer = trainer_settings(cfg)
+    console = rank_zero_console()
+    prepared = Path(cfg.prepared) if cfg.prepared else None
+    run = Run.open(Path(cfg.run), prepared, Path(cfg.prepared_root))
     test_set = TestSet.of_run(run, cfg.test_set, OmegaConf.to_container(cfg.perturbation))
     if scores := evaluate(run, test_set, trainer, console, cfg.checkpoint):
         print_scores(scores, run, console)

@@ -3,10 +3,14 @@
 import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-LIBRARIES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "facenet-pytorch", "av", "numpy")
+LIBRARIES = (
+    *("torch", "torchvision", "lightning", "timm", "torchmetrics", "albumentations", "numpy", "opencv-python-headless"),
+    *("facenet-pytorch", "av"),
+)
 
 
 def code_version() -> str:
@@ -14,6 +18,10 @@ def code_version() -> str:
     package = f"deepfake_ms {version('deepfake_ms')}"
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
+        # An installed package may lie in the working tree of another project.
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=20)
+        if tracked.returncode:
+            return package
         commit = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, timeout=20)
         changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -30,6 +38,12 @@ def code_digest() -> str:
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def compare_libraries(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """``torch 2.13.0 -> 2.14.1`` for every version that differs."""
+    names = sorted(recorded.keys() | now.keys())
+    return [f"{name} {recorded.get(name)} -> {now.get(name)}" for name in names if recorded.get(name) != now.get(name)]
 
 
 def library_versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from deepfake_ms.evaluation.scores import evaluate, print_scores
 from deepfake_ms.evaluation.test_set import OWN, TestSet
 from deepfake_ms.training.progress import rank_zero_console
 from deepfake_ms.training.run import Run
+from deepfake_ms.training.run_folder import only_start
 from deepfake_ms.training.run_log import open_run_log
 from deepfake_ms.training.shared_stages import adopt_stages, publish_stages
 from deepfake_ms.training.train_stages import train_stages
@@ -18,16 +19,18 @@ from deepfake_ms.training.train_stages import train_stages
 
 @entry_point("train")
 def main(cfg: DictConfig) -> None:
-    console, trainer, faces = rank_zero_console(), trainer_settings(cfg), find_faces(cfg)
+    trainer, faces, runs_root = trainer_settings(cfg), find_faces(cfg), Path(cfg.runs_root)
+    console = rank_zero_console()
     run = Run.start(Path(cfg.run_folder), run_config(cfg, faces.about["fingerprint"]), faces, console)
-    log = open_run_log(run, OmegaConf.to_container(cfg.logger, resolve=True), trainer)
-    log.note_taken_over(adopt_stages(run, Path(cfg.runs_root), console))
-    train_stages(run, trainer, console, report=log.catch_up)
-    publish_stages(run, Path(cfg.runs_root))
-    if cfg.evaluate and (scores := evaluate(run, TestSet.of_run(run, "test"), trainer, console)):
-        print_scores(scores, run, console)
-        log.log_scores(scores, {name: read_predictions(run, TestSet.of_run(run, name), SELECTED) for name in OWN})
-    log.finish()
+    with only_start(run.folder):
+        log = open_run_log(run, OmegaConf.to_container(cfg.logger, resolve=True), trainer)
+        log.note_taken_over(adopt_stages(run, runs_root, trainer, console))
+        train_stages(run, trainer, console, report=log.catch_up)
+        publish_stages(run, runs_root)
+        if cfg.evaluate and (scores := evaluate(run, TestSet.of_run(run, "test"), trainer, console)):
+            print_scores(scores, run, console)
+            log.log_scores(scores, {name: read_predictions(run, TestSet.of_run(run, name), SELECTED) for name in OWN})
+        log.finish()
     console.print(f"Run folder: {run.folder}", highlight=False, markup=False)
 
 

@@ -15,13 +15,13 @@ from lightning.pytorch.callbacks import Callback
 from deepfake_ms.data.loaders import evaluation_loader
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import TestSet
-from deepfake_ms.files import sha256_of, write_atomically
+from deepfake_ms.files import write_atomically
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.provenance import code_version
 from deepfake_ms.training.detector import Detector
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.run_folder import config_hash
-from deepfake_ms.training.stage_chain import LAST, load_weights, read_chain
+from deepfake_ms.training.stage_chain import LAST, checkpoint_sha256, load_weights, read_chain
 from deepfake_ms.training.trainer import TrainerSettings
 
 SELECTED = "selected"
@@ -60,7 +60,7 @@ class Checkpoint:
                 "run the same train command again; it continues."
             )
         path = run.folder / (chain[-1].checkpoint if name == SELECTED else f"{stages[-1].name}/{LAST}.ckpt")
-        sha256 = sha256_of(path) if path.is_file() else None
+        sha256 = checkpoint_sha256(path) if path.is_file() else None
         if name == SELECTED and sha256 not in (None, chain[-1].sha256):
             raise UserError(f"{path} has changed since its stage finished: delete the run's folder and train again.")
         return cls(name, path, sha256)

@@ -118,7 +118,8 @@ def protocol(run: Run, test_set: TestSet, checkpoint: str, thresholds: dict[str,
 def print_scores(scores: dict, run: Run, console: Console) -> None:
     """Print a table of the scores and, below it, what they rest on."""
     synthetic = scores["data"]["synthetic"]
-    title = f"Scores on {scores['test_set']} · {run.folder.parent.name} · seed {scores['seed']} · {scores['data']['name']}"
+    row, data = run.folder.parent.name, scores["data"]["name"]
+    title = f"Scores on {scores['test_set']} · {row} · seed {scores['seed']} · {data}"
     table = Table(title=f"{title} · SYNTHETIC DATA" if synthetic else title, title_justify="left")
     table.add_column("positive class: fake")
     for level in LEVELS:

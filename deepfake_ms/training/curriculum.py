@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
 from typing import Self
 
 from omegaconf import OmegaConf
@@ -97,7 +98,7 @@ class Curriculum:
         """The curriculum of a composed configuration: each stage's overrides merged into the run's settings.
 
         Shares of the epochs let rows with one stage and rows with three train equally long: the paper's 20 + 15 + 15
-        epochs are shares .4 .3 .3 of 50. Every stage gets at least one epoch.
+        epochs are shares .4 .3 .3 of 50. The epochs of the stages always add up to the run's.
 
         Args:
             config: plain containers with `curriculum` and `GROUPS`.
@@ -112,8 +113,12 @@ class Curriculum:
         total = sum(stage["share"] for stage in stages)
         if stages and abs(total - 1) > 1e-6:
             raise UserError(f"curriculum.stages: the shares add up to {total:g}; they must add up to 1.")
+        epochs = split_epochs([stage["share"] for stage in stages], optimization["epochs"])
         return cls(
-            tuple(_resolve_stage(number, stage, config) for number, stage in enumerate(stages, start=1)),
+            tuple(
+                _resolve_stage(number, stage, share, config)
+                for number, (stage, share) in enumerate(zip(stages, epochs, strict=True), start=1)
+            ),
             settings["carry"],
             optimization["monitor"],
             optimization["mode"],
@@ -153,14 +158,30 @@ def _check_keys(stage: Mapping, key: str) -> None:
             )
 
 
-def _resolve_stage(number: int, stage: Mapping, config: Mapping) -> Stage:
+def split_epochs(shares: Sequence[float], epochs: int) -> list[int]:
+    """Whole epochs for each stage, at least one, that add up to `epochs` and follow the shares as closely as possible.
+
+    Raises:
+        UserError: there are fewer epochs than stages.
+    """
+    if epochs < len(shares):
+        raise UserError(f"optimization.epochs={epochs} is too few for {len(shares)} stages: give each at least one.")
+    ends = [round(total * epochs) for total in accumulate(shares)]
+    parts = [end - start for start, end in pairwise([0, *ends])]
+    while min(parts) < 1:
+        parts[parts.index(max(parts))] -= 1
+        parts[parts.index(min(parts))] += 1
+    return parts
+
+
+def _resolve_stage(number: int, stage: Mapping, epochs: int, config: Mapping) -> Stage:
     groups = {name: _merged(config[name], stage.get(name, {})) for name in GROUPS}
     optimization = groups["optimization"]
     masked = stage["faces"] == "masked"
     return Stage(
         name=f"{number}_masked_{groups['mask']['name']}" if masked else f"{number}_cropped",
         faces=stage["faces"],
-        epochs=max(1, round(stage["share"] * config["optimization"]["epochs"])),
+        epochs=epochs,
         mask=groups["mask"] if masked else None,
         augmentation=ordered(groups["augmentation"]),
         loss=groups["loss"],

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from rich.console import Console
 
 from deepfake_ms.data.augmentation import build_augmentation
@@ -18,12 +18,14 @@ from deepfake_ms.data.face_pairs import NO_PARTNER, find_partners
 from deepfake_ms.data.loaders import StageData
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
+from deepfake_ms.files import write_json
 from deepfake_ms.labels import CLASS_NAMES, FAKE
+from deepfake_ms.manifest import MANIFEST_NAME
 from deepfake_ms.provenance import code_digest, code_version, library_versions
 from deepfake_ms.randomness import key
 from deepfake_ms.training.curriculum import Curriculum, Stage
 from deepfake_ms.training.detector import Detector
-from deepfake_ms.training.run_folder import SPLIT_NAME, claim_run_folder, read_record, refuse_other_run
+from deepfake_ms.training.run_folder import RECORD_NAME, SPLIT_NAME, find_record, new_record, read_record
 from deepfake_ms.training.run_split import assign_split, read_split, write_split
 
 
@@ -47,7 +49,7 @@ class Run:
     def start(cls, folder: Path, config: dict, faces: PreparedFaces, console: Console) -> Self:
         """Begin a run in `folder`, or continue the one that is there.
 
-        The split is assigned, recorded, printed and checked before the folder is claimed.
+        The split is assigned, audited, printed and checked; nothing that claims the folder is written before `claim`.
 
         Args:
             folder: of the run.
@@ -58,7 +60,7 @@ class Run:
         Raises:
             UserError: the folder holds a run with another configuration, or the split cannot be used.
         """
-        refuse_other_run(folder, config)
+        record = find_record(folder, config)
         split = assign_split(folder, faces, config["split"], config["seed"], console)
         about = {
             "prepared": str(faces.folder.resolve()),
@@ -68,26 +70,36 @@ class Run:
             "code_sha256": code_digest(),
             "libraries": library_versions(),
         }
-        record = claim_run_folder(folder, config, about)
-        write_split(folder, split)
-        return cls(folder, record, faces, split)
+        return cls(folder, record or new_record(config, about), faces, split)
+
+    def claim(self) -> None:
+        """Write the record and the split, if they are not there yet: from now on the folder belongs to this run."""
+        if rank_zero_only.rank == 0 and not (self.folder / RECORD_NAME).is_file():
+            write_split(self.folder, self.split)
+            write_json(self.folder / RECORD_NAME, self.record)
 
     @classmethod
-    def open(cls, folder: Path, prepared: Path | None = None) -> Self:
+    def open(cls, folder: Path, prepared: Path | None = None, prepared_root: Path | None = None) -> Self:
         """A run that `start` has begun.
 
         Args:
-            folder: of the run.
-            prepared: folder of its faces, if it has moved.
+            folder: of the run; it may have been moved.
+            prepared: folder of its faces; None looks for the folder with the recorded content, first where it was.
+            prepared_root: where else to look for it.
 
         Raises:
             UserError: there is no run, or its faces are missing or have changed.
         """
         record = read_record(folder)
-        faces = PreparedFaces.read(prepared or Path(record["prepared"]))
-        if faces.manifest_sha256 != record["manifest_sha256"]:
+        fingerprint = record["config"]["data"]["fingerprint"]
+        moved = sorted(prepared_root.glob(f"*-{fingerprint}")) if prepared_root else []
+        candidates = [prepared] if prepared else [Path(record["prepared"]), *moved]
+        there = (PreparedFaces.read(each) for each in candidates if (each / MANIFEST_NAME).is_file())
+        faces = next((each for each in there if each.manifest_sha256 == record["manifest_sha256"]), None)
+        if faces is None:
+            where = " and ".join(map(str, candidates))
             raise UserError(
-                f"{faces.folder} does not hold the faces that {folder} was trained on: give their folder with "
+                f"The faces that {folder} was trained on ({fingerprint}) are not in {where}: give their folder with "
                 "prepared=..."
             )
         split = read_split(folder, faces)

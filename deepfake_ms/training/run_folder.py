@@ -13,14 +13,18 @@ test_evaluations.jsonl  every prediction on a test set
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import write_json
 
 RECORD_NAME = "run.json"
 SPLIT_NAME = "split.parquet"
 AUDIT_NAME = "split_audit.json"
+LOCK_NAME = ".lock"
 FORMAT = 2
 """Version of the record. 1 had no `format`, the run's own subsets as ``sides``, and no settings per stage."""
 
@@ -30,37 +34,25 @@ def config_hash(config: dict) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def claim_run_folder(folder: Path, config: dict, about: dict) -> dict:
-    """Record `config` in `folder`, or check that the folder already records the same.
+def new_record(config: dict, about: dict) -> dict:
+    """The record of a run that begins: ``{"format": 2, "config": ..., "config_sha256": ..., **about}``.
 
     Args:
-        folder: of the run.
         config: everything that determines the results, in plain containers.
-        about: further facts for the record (versions, code), not compared.
-
-    Returns:
-        The record: ``{"format": 2, "config": ..., "config_sha256": ..., **about}``; on a rerun the one on disk.
-
-    Raises:
-        UserError: the folder records another configuration; the message names the keys that differ.
+        about: further facts (versions, code), which a rerun does not compare.
     """
-    refuse_other_run(folder, config)
-    path = folder / RECORD_NAME
-    if path.is_file():
-        return read_record(folder)
     record = {"format": FORMAT, "config": config, "config_sha256": config_hash(config), **about}
-    write_json(path, record)
-    return read_record(folder)
+    return json.loads(json.dumps(record, sort_keys=True))  # as a rerun will read it
 
 
-def refuse_other_run(folder: Path, config: dict) -> None:
-    """Check, before anything is written into `folder`, that it holds no run with another configuration.
+def find_record(folder: Path, config: dict) -> dict | None:
+    """The record of the run in `folder`, if there is one with this configuration.
 
     Raises:
-        UserError: there is one; the message names the keys that differ.
+        UserError: the folder holds a run with another configuration; the message names the keys that differ.
     """
     if not (folder / RECORD_NAME).is_file():
-        return
+        return None
     record = read_record(folder)
     if record["config_sha256"] != config_hash(config):
         changed = ", ".join(differences(record["config"], config))
@@ -68,6 +60,25 @@ def refuse_other_run(folder: Path, config: dict) -> None:
             f"{folder} contains a run with another configuration ({changed}): "
             "give this run its own name with name=..., or delete that folder."
         )
+    return record
+
+
+@contextmanager
+def only_start(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder on rank 0; it is released when the process ends, however that happens.
+
+    Raises:
+        UserError: another process is training this run.
+    """
+    if rank_zero_only.rank != 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK_NAME, timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f"{folder} is being trained by another process: wait for it, or stop it first.") from error
 
 
 def read_record(folder: Path) -> dict:

@@ -16,13 +16,13 @@ import pandas as pd
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
-from deepfake_ms.files import sha256_of, write_atomically, write_json
+from deepfake_ms.files import temporary_path, write_atomically, write_json
 from deepfake_ms.provenance import code_digest
 from deepfake_ms.training.metrics_table import METRICS_NAME
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.run_folder import config_hash
-from deepfake_ms.training.stage_chain import CHAIN_NAME, LAST, Handoff, read_chain
-from deepfake_ms.training.trainer import starts_other_processes
+from deepfake_ms.training.stage_chain import CHAIN_NAME, LAST, Handoff, checkpoint_sha256, read_chain
+from deepfake_ms.training.trainer import TrainerSettings, starts_other_processes
 
 FOLDER = ".stages"
 
@@ -59,11 +59,11 @@ def publish_stages(run: Run, runs_root: Path) -> None:
         return
     for name, handoff in zip(hash_stages(run.config, code_digest()), read_chain(run.folder), strict=False):
         note = runs_root / FOLDER / f"{name}.json"
-        if not note.is_file():
+        if find_stage(runs_root, name) is None:  # none yet, or its run was deleted or trained anew
             write_json(note, {"run": os.path.relpath(run.folder, runs_root), "handoff": asdict(handoff)})
 
 
-def adopt_stages(run: Run, runs_root: Path, console: Console) -> dict[str, str]:
+def adopt_stages(run: Run, runs_root: Path, settings: TrainerSettings, console: Console) -> dict[str, str]:
     """Take over the stages that `run` lacks and another run has, from its first unfinished stage on.
 
     Checkpoints are linked (copied where links are impossible), so that either run can be deleted. Only finished stages
@@ -74,7 +74,7 @@ def adopt_stages(run: Run, runs_root: Path, console: Console) -> dict[str, str]:
         Stage -> the run it was taken from, for those taken over now.
     """
     adopted: dict[str, str] = {}
-    if not (starts_other_processes() and _is_by_this_code(run)):
+    if not (starts_other_processes(settings) and _is_by_this_code(run)):
         return adopted
     for name in hash_stages(run.config, code_digest())[len(read_chain(run.folder)) :]:
         found = find_stage(runs_root, name)
@@ -82,7 +82,8 @@ def adopt_stages(run: Run, runs_root: Path, console: Console) -> dict[str, str]:
             break
         other, handoff = found
         begun = run.folder / handoff.stage / f"{LAST}.ckpt"
-        if begun.is_file() and sha256_of(begun) != sha256_of(other / handoff.stage / begun.name):
+        theirs = other / handoff.stage / begun.name
+        if begun.is_file() and checkpoint_sha256(begun) != checkpoint_sha256(theirs):
             break
         for checkpoint in sorted((other / handoff.stage).glob("*.ckpt")):
             _link(checkpoint, run.folder / handoff.stage / checkpoint.name)
@@ -103,7 +104,7 @@ def find_stage(runs_root: Path, name: str) -> tuple[Path, Handoff] | None:
     other, handoff = runs_root / found["run"], Handoff(**found["handoff"])
     path = other / handoff.checkpoint
     whole = path.is_file() and path.with_name(f"{LAST}.ckpt").is_file() and (other / METRICS_NAME).is_file()
-    return (other, handoff) if whole and sha256_of(path) == handoff.sha256 else None
+    return (other, handoff) if whole and checkpoint_sha256(path) == handoff.sha256 else None
 
 
 def _is_by_this_code(run: Run) -> bool:
@@ -116,12 +117,15 @@ def _without_name(settings: object) -> object:
 
 
 def _link(source: Path, target: Path) -> None:
+    """Link, or copy where links are impossible, so that a kill never leaves a partial checkpoint."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
+    part = temporary_path(target)
+    part.unlink(missing_ok=True)
     try:
-        target.hardlink_to(source)
+        part.hardlink_to(source)
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, part)
+    part.replace(target)
 
 
 def _take_over_metrics(folder: Path, other: Path, stage: str) -> None:

@@ -5,7 +5,9 @@ stage without an entry is trained, from its own `last.ckpt` if there is one, els
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ class Handoff:
         sha256: of that file.
         score: best value of the curriculum's monitor in this stage.
         steps: optimizer steps taken in this stage.
+        trained_by: what trained it: `code`, `code_sha256`, `libraries`, `device` and number of `processes`. More than
+            one entry if the stage was interrupted and continued with something else.
     """
 
     stage: str
@@ -40,6 +44,7 @@ class Handoff:
     sha256: str
     score: float
     steps: int
+    trained_by: list[dict[str, Any]] = field(default_factory=list)
 
 
 def read_chain(run: Path) -> list[Handoff]:
@@ -57,6 +62,22 @@ def read_chain(run: Path) -> list[Handoff]:
         raise UserError(f"{path} is damaged ({error}): delete the run's folder and train again.") from error
 
 
+def checkpoint_sha256(path: Path) -> str:
+    """Sha256 of a checkpoint, computed once: it is noted beside the file with the file's size and time of change."""
+    note, stat = path.with_name(f".{path.name}.sha256.json"), path.stat()
+    state = {"size": stat.st_size, "changed_ns": stat.st_mtime_ns}
+    try:
+        noted = json.loads(note.read_text())
+        if state.items() <= noted.items():
+            return noted["sha256"]
+    except (OSError, ValueError, KeyError, AttributeError):
+        pass  # no note, or a damaged one
+    digest = sha256_of(path)
+    with suppress(OSError):  # the folder may be read-only
+        write_json(note, {**state, "sha256": digest})
+    return digest
+
+
 def load_weights(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
     """The detector's state dict in a checkpoint; no code in the file is run.
 
@@ -65,9 +86,31 @@ def load_weights(path: Path, sha256: str | None = None) -> dict[str, torch.Tenso
     """
     if not path.is_file():
         raise UserError(f"{path} is missing: delete the run's folder and train again.")
-    if sha256 is not None and sha256_of(path) != sha256:
+    if sha256 is not None and checkpoint_sha256(path) != sha256:
         raise UserError(f"{path} has changed since its stage finished: delete the run's folder and train again.")
     return torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """`best.ckpt`: the weights of the best epoch.
+
+    Lightning keeps absolute paths in the state of a run and forgets the best score if the folder was moved. Here the
+    state holds file names only, so that a run can be moved between two starts.
+    """
+
+    PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._with_paths(super().state_dict(), lambda path: Path(path).name, dirpath="")
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        folder = Path(self.dirpath)
+        super().load_state_dict(self._with_paths(state_dict, lambda path: str(folder / Path(path).name), str(folder)))
+
+    def _with_paths(self, state: dict[str, Any], change: Callable[[str], str], dirpath: str) -> dict[str, Any]:
+        paths = {key: change(state[key]) if state[key] else "" for key in self.PATHS}
+        kept = {change(path): score for path, score in state["best_k_models"].items()}
+        return {**state, **paths, "best_k_models": kept, "dirpath": dirpath}
 
 
 class StageChain(Callback):
@@ -82,16 +125,22 @@ class StageChain(Callback):
         curriculum: all stages.
         index: which stage, from 0.
         config_sha256: of the run's configuration.
+        about: code, libraries, device and number of processes that train now; see `Handoff.trained_by`.
     """
 
-    def __init__(self, run: Path, curriculum: Curriculum, index: int, config_sha256: str):
+    def __init__(
+        self, run: Path, curriculum: Curriculum, index: int, config_sha256: str, about: dict[str, Any] | None = None
+    ):
         self.run, self.curriculum, self.index = run, curriculum, index
+        self.trained_by = [about] if about else []
+        self.handoff: Handoff | None = None
         self.stage: Stage = curriculum.stages[index]
         self.folder = run / self.stage.name
         self.stamp = {"stage": self.stage.name, "config_sha256": config_sha256}
-        self.best = ModelCheckpoint(
+        self.best = BestCheckpoint(
             self.folder,
             BEST,
+            save_weights_only=True,
             monitor=curriculum.monitor,
             mode=curriculum.mode,
             save_on_train_epoch_end=False,  # but right after validation, before the epoch's resume point
@@ -112,29 +161,40 @@ class StageChain(Callback):
         if agreed != self.index:
             raise RuntimeError(f"rank {trainer.global_rank} is in stage {self.index}, rank 0 in stage {agreed}")
         if self.index and trainer.ckpt_path is None:
-            before = read_chain(self.run)[self.index - 1]
+            # Rank 0's word: on other machines a shared disk may still show chain.json as it was.
+            before = read_chain(self.run)[self.index - 1] if trainer.is_global_zero else None
+            before = trainer.strategy.broadcast(before, src=0)
             pl_module.load_state_dict(load_weights(self.run / before.checkpoint, before.sha256))
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[STAMP] = self.stamp
+        checkpoint[STAMP] = {**self.stamp, "trained_by": self.trained_by}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if checkpoint.get(STAMP) != self.stamp:
+        found = dict(checkpoint.get(STAMP, {}))
+        before = found.pop("trained_by", [])
+        if found != self.stamp:
             raise UserError(
                 f"{trainer.ckpt_path} was not written by stage {self.stage.name} of this run: "
                 "delete it, and the stage starts from the previous stage's weights."
             )
+        self.trained_by = [*before, *(about for about in self.trained_by if about not in before)]
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.interrupted or not trainer.is_global_zero:
+        if trainer.interrupted:
             return
+        handoff = self._hand_on(trainer) if trainer.is_global_zero else None
+        self.handoff = trainer.strategy.broadcast(handoff, src=0)
+
+    def _hand_on(self, trainer: L.Trainer) -> Handoff:
         path = self.folder / f"{self.curriculum.carry}.ckpt"
         handoff = Handoff(
             stage=self.stage.name,
             checkpoint=path.relative_to(self.run).as_posix(),
-            sha256=sha256_of(path),
+            sha256=checkpoint_sha256(path),
             score=float(self.best.best_model_score),
             steps=trainer.global_step,
+            trained_by=self.trained_by,
         )
         chain = [*read_chain(self.run)[: self.index], handoff]
         write_json(self.run / CHAIN_NAME, {"stages": [asdict(entry) for entry in chain]})
+        return handoff

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from deepfake_ms.provenance import code_digest, code_version, compare_libraries, library_versions
 from deepfake_ms.training.callbacks import AfterEpoch, StepRandomness, StopAtSigterm
 from deepfake_ms.training.detector import find_parts
 from deepfake_ms.training.metrics_table import MetricsTable
@@ -20,8 +21,10 @@ def train_stages(
 ) -> list[Handoff]:
     """Train the stages of `run` that are not finished yet, in order; every rank runs this same loop.
 
+    The run's folder is claimed when the first stage is about to train: a start that fails before leaves it free.
+
     Args:
-        run: its folder gets chain.json, metrics.csv and a folder per stage.
+        run: its folder gets run.json, chain.json, metrics.csv and a folder per stage.
         settings: hardware and precision.
         console: where rank 0 prints progress.
         report: called on rank 0 before each stage, after each epoch and at the end, when all news is on disk.
@@ -34,25 +37,33 @@ def train_stages(
         SystemExit: 143 after SIGTERM (0 on other ranks than 0); the same command continues the work.
     """
     curriculum, stop = run.curriculum, StopAtSigterm()
-    finished = len(read_chain(run.folder))
-    if finished:
-        console.print(f"{finished} of {len(curriculum.stages)} stages are finished and kept.", highlight=False)
+    chain = read_chain(run.folder)
+    about = {
+        "code": code_version(),
+        "code_sha256": code_digest(),
+        "libraries": library_versions(),
+        "device": settings.device_name,
+        "processes": settings.world_size,
+    }
+    if chain:
+        console.print(f"{len(chain)} of {len(curriculum.stages)} stages are finished and kept.", highlight=False)
+    warn_of_other_origins(chain, about, console)
     for index, stage in enumerate(curriculum.stages):
-        if index < finished:
+        if index < len(chain):
             continue
-        chain = StageChain(run.folder, curriculum, index, run.record["config_sha256"])
-        steps_before = sum(handoff.steps for handoff in read_chain(run.folder))
+        stage_chain = StageChain(run.folder, curriculum, index, run.record["config_sha256"], about)
         if report:
             report()
         trainer = settings.build(
             max_epochs=stage.epochs,
             logger=False,
+            default_root_dir=run.folder,
             callbacks=[
                 StepRandomness(run.seed, stage.name),
-                MetricsTable(run.folder, stage, steps_before),
+                MetricsTable(run.folder, stage, first_step=sum(handoff.steps for handoff in chain)),
                 *([AfterEpoch(report)] if report else []),
                 CurriculumProgress(curriculum, index, console),
-                *chain.callbacks(settings.save_every_n_steps),
+                *stage_chain.callbacks(settings.save_every_n_steps),
                 stop,
             ],
         )
@@ -60,8 +71,9 @@ def train_stages(
         for later in curriculum.stages[index:]:
             find_parts(detector.model, later.freeze)  # a misspelt name stops the run now and not after days
         data = run.stage_data(stage, detector, settings.num_workers)
+        run.claim()
         try:
-            trainer.fit(detector, datamodule=data, ckpt_path=chain.resume_point(), weights_only=True)
+            trainer.fit(detector, datamodule=data, ckpt_path=stage_chain.resume_point(), weights_only=True)
         except SIGTERMException:
             stop.asked = True
         except RuntimeError:
@@ -70,6 +82,29 @@ def train_stages(
         if stop.asked:
             # Lightning kills rank 0 as soon as a process that it has started ends with a status other than 0.
             raise SystemExit(0 if trainer.global_rank else 128 + signal.SIGTERM)
+        chain.append(stage_chain.handoff or read_chain(run.folder)[index])  # ddp_spawn: it was made in another process
+    run.claim()
     if report:
         report()
-    return read_chain(run.folder)
+    return chain
+
+
+def warn_of_other_origins(chain: list[Handoff], about: dict, console: Console) -> None:
+    """Say which finished stages were trained by other code, libraries or hardware than is about to train now."""
+    for handoff in chain:
+        for origin in handoff.trained_by:
+            changes = [
+                f"{key} {origin[key]} -> {about[key]}"
+                for key in ("code", "device", "processes")
+                if origin[key] != about[key]
+            ]
+            if not changes and origin["code_sha256"] != about["code_sha256"]:
+                changes = ["uncommitted changes of the code"]
+            changes += compare_libraries(origin["libraries"], about["libraries"])
+            if changes:
+                console.print(
+                    f"Stage {handoff.stage} was trained with something else ({', '.join(changes)}): the record and the "
+                    "report say so.",
+                    markup=False,
+                    highlight=False,
+                )

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from types import MethodType
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.training.detector import Detector
@@ -26,6 +28,7 @@ OURS = {
     "min_epochs": "set optimization.epochs",
     "max_steps": "set optimization.epochs",
     "min_steps": "set optimization.epochs",
+    "plugins": "they follow from the strategy",
     "max_time": "a stage always trains for its epochs",
     "enable_checkpointing": "checkpoints carry a run from stage to stage",
     "enable_progress_bar": "a run prints its own progress",
@@ -76,7 +79,25 @@ class TrainerSettings:
             raise UserError(f"trainer.lightning.strategy={strategy} is unknown; choose from {', '.join(STRATEGIES)}.")
         if self.save_every_n_steps < 1:
             raise UserError(f"trainer.save_every_n_steps={self.save_every_n_steps}: give at least 1.")
-        self.build(logger=False, enable_checkpointing=False)  # refuses what cannot work here before anything is written
+        if self.world_size == 1:  # building a Trainer refuses what cannot work here, before anything is written
+            rank_zero_only.rank = 0  # whatever RANK, LOCAL_RANK or SLURM_PROCID say: they are not about this run
+
+    @cached_property
+    def _place(self) -> tuple[int, str]:
+        trainer = self.build(logger=False, enable_checkpointing=False)
+        device = trainer.strategy.root_device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        return trainer.world_size, name
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self._place[0]
+
+    @property
+    def device_name(self) -> str:
+        """Type of the devices, e.g. ``cpu`` or ``NVIDIA H100 80GB HBM3``."""
+        return self._place[1]
 
     def for_evaluation(self) -> Self:
         """The same hardware, in 32-bit precision: what is only for training is left out."""
@@ -106,6 +127,7 @@ class TrainerSettings:
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
+                plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
                 callbacks=[ModelSwitches(self.compile, self.channels_last), *callbacks],
                 **arguments,
             )
@@ -125,9 +147,10 @@ def decisive_arguments(lightning: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in lightning.items() if key not in NEUTRAL}
 
 
-def starts_other_processes() -> bool:
+def starts_other_processes(settings: TrainerSettings) -> bool:
     """Whether this process starts the others, if any: then none of them can be reading the run's folder yet."""
-    return not (LightningEnvironment().creates_processes_externally or SLURMEnvironment.detect())
+    started_outside = LightningEnvironment().creates_processes_externally or SLURMEnvironment.detect()
+    return settings.world_size == 1 or not started_outside
 
 
 class ModelSwitches(Callback):
