@@ -4,85 +4,83 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# Of `make reproduce-table1` and `reproduce-table2`. The real corpus: DATA=celebdf_v2 ROOT=/path/to/Celeb-DF-v2
-# SIZE=full TRAINER=gpu SPLIT=paper_frames. Full-size models start from pretrained weights.
+# Arguments of `make reproduce-table1` and `make reproduce-table2`. For the real corpus: DATA=celebdf_v2
+# ROOT=/path/to/Celeb-DF-v2 SPLIT=paper_frames SIZE=full TRAINER=gpu. Full-size models start from pretrained weights.
 DATA ?= miniature_shortcut
 NAME ?= $(DATA)
 ROOT ?=
 SPLIT ?= official
 SIZE ?= small
-MODEL ?= genconvit_ed$(if $(filter small,$(SIZE)),_small)
+MODEL ?= genconvit_ed
 TRAINER ?= cpu
 SEEDS ?= 0,1,2
 JOBS ?= 2
 OVERRIDES ?=
 DRY_RUN ?=
 CORPUS := data=$(DATA) data.name=$(NAME) $(if $(ROOT),data.root=$(ROOT))
-RUN = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) $(if $(PRETRAINED),model.pretrained=true) trainer=$(TRAINER) $(OVERRIDES))
+PRETRAINED := $(if $(filter full,$(SIZE)),model.pretrained=true)
+RUN = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) size=$(SIZE) $(PRETRAINED) trainer=$(TRAINER) $(OVERRIDES))
 COMMA := ,
 ROWS = table$(TABLE)_*$(if $(EXCLUDED),$(COMMA)exclude=[$(EXCLUDED)])
-# Rows of Table 1 without a small variant: linear_probe needs pretrained features, senet154 in small would be senet.
+# Rows of Table 1 without a small variant: linear_probe needs pretrained features, and a small senet154 would be senet.
 FULL_SIZE_ONLY := table1_linear_probe,table1_senet154
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo reproduce-table1 reproduce-table2 test test-slow lint format clean
 
-help:  ## list these targets
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED)  ## make the virtual environment .venv with everything in it
+install: $(INSTALLED)  ## create the virtual environment .venv and install everything
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED)  ## draw the miniature corpus, prepare it, train the paper's best row, score it
-	$(BIN)/python -m deepfake_ms.prepare data=miniature
-	$(BIN)/python -m deepfake_ms.train experiment=table2_wl_rf_mep data=miniature
+demo: $(INSTALLED)  ## draw and prepare the miniature corpus, then train and score the paper's best row
+	$(BIN)/deepfake-ms prepare data=miniature
+	$(BIN)/deepfake-ms train experiment=table2_wl_rf_mep data=miniature
 
-reproduce-table1: $(INSTALLED)  ## all rows of Table 1, each another detector; arguments as for Table 2
+reproduce-table1: $(INSTALLED)  ## plan, train and report all detectors of Table 1; arguments as for Table 2
 	$(REPRODUCE)
 
-reproduce-table2: $(INSTALLED)  ## all rows of Table 2: plan, sweep, report; DRY_RUN=1 stops after the plan
+reproduce-table2: $(INSTALLED)  ## plan, train and report all rows of Table 2; DRY_RUN=1 stops after the plan
 	$(REPRODUCE)
 
 reproduce-table1: TABLE := 1
-reproduce-table1: CHOICE := size=$(SIZE)
-reproduce-table1: PRETRAINED := $(filter full,$(SIZE))
 reproduce-table1: EXCLUDED := $(if $(filter small,$(SIZE)),$(FULL_SIZE_ONLY))
 reproduce-table1: REPORTED := runs/$(NAME) --size $(SIZE)
 reproduce-table2: TABLE := 2
 reproduce-table2: CHOICE := model=$(MODEL)
-reproduce-table2: PRETRAINED := $(filter genconvit_ed,$(MODEL))
-reproduce-table2: REPORTED := runs/$(NAME)/$(MODEL)
+reproduce-table2: REPORTED := runs/$(NAME)/$(MODEL)$(if $(filter small,$(SIZE)),_small)
 
 define REPRODUCE
-$(if $(DRY_RUN),,$(BIN)/python -m deepfake_ms.prepare $(CORPUS))
-$(if $(EXCLUDED),@echo "Left out for want of a small variant: $(EXCLUDED)")
-$(BIN)/python experiments/sweep/plan.py --experiments 'table$(TABLE)_*' $(if $(EXCLUDED),--exclude '$(EXCLUDED)') \
+$(if $(DRY_RUN),,$(BIN)/deepfake-ms prepare $(CORPUS))
+$(if $(EXCLUDED),@echo "Excluded for lack of a small variant: $(EXCLUDED)")
+$(BIN)/python -m experiments.sweep --experiments 'table$(TABLE)_*' $(if $(EXCLUDED),--exclude '$(EXCLUDED)') \
 	--seeds $(SEEDS) --jobs $(JOBS) $(RUN)
 $(if $(DRY_RUN),@echo "DRY_RUN: nothing is trained.",$(SWEEP_AND_REPORT))
 endef
 
-# A run that fails must not keep the others from being reported.
-SWEEP_AND_REPORT = $(BIN)/python -m deepfake_ms.train -m hydra/launcher=isolated hydra.launcher.n_jobs=$(JOBS) \
+# The report is written even if some runs fail.
+SWEEP_AND_REPORT = $(BIN)/deepfake-ms train -m hydra/launcher=isolated hydra.launcher.n_jobs=$(JOBS) \
 	'experiment=glob($(ROWS))' seed=$(SEEDS) $(RUN); failed=$$?; \
 	$(BIN)/python -m experiments.report --table $(TABLE) --runs $(REPORTED) && exit $$failed
 
-test: $(INSTALLED) lint  ## lint and run the tests
+test: $(INSTALLED) lint  ## check style and run the tests
 	$(BIN)/python -m pytest
 
-test-slow: $(INSTALLED)  ## the longer checks
+test-slow: $(INSTALLED)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED)  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(INSTALLED)  ## mend style
+format: $(INSTALLED)  ## fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## delete the virtual environment; data and runs stay
+clean:  ## delete the virtual environment; keep data and runs
 	rm -rf $(VENV)

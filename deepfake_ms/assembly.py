@@ -11,7 +11,7 @@ from deepfake_ms.files import sha256_of
 from deepfake_ms.preprocessing.prepared import find_prepared
 from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.training.curriculum import Curriculum
-from deepfake_ms.training.trainer import TrainerSettings, decisive_arguments
+from deepfake_ms.training.trainer import TrainerSettings, decisive_settings
 
 DECISIVE_GROUPS = ("split", "model", "optimization", "augmentation", "loss", "mask", "curriculum")
 
@@ -23,7 +23,9 @@ def find_faces(cfg: DictConfig) -> PreparedFaces:
         UserError: there are none.
     """
     if cfg.get("prepared"):
-        return PreparedFaces.read(Path(cfg.prepared))
+        return PreparedFaces.read(Path(str(cfg.prepared)))
+    if not isinstance(cfg.data.root, str):
+        raise UserError(f"data.root={cfg.data.root}: give the corpus's folder, or prepared=FOLDER with its faces.")
     folder = find_prepared(
         Path(cfg.prepared_root),
         cfg.data.name,
@@ -46,26 +48,29 @@ def trainer_settings(cfg: DictConfig) -> TrainerSettings:
 def run_config(cfg: DictConfig, fingerprint: str) -> dict:
     """The settings that determine a run's results, in plain containers; changing one makes it a different run.
 
-    Paths and hardware are not among them. The stages of the curriculum have all their settings. The content of the
-    files that `model.checkpoint` names belongs to it, because a path may come to hold other weights.
+    Paths and hardware are not among them, except for the number of parts that a batch is divided into. The stages of
+    the curriculum have all their settings. The content of the files that `model.checkpoint` names belongs to it, because a
+    path may come to hold other weights.
 
     Args:
         cfg: of ``conf/train.yaml``.
         fingerprint: of the prepared faces.
 
     Raises:
-        UserError: a stage has an unknown setting, or `model.checkpoint` names no file.
+        UserError: a stage has an unknown setting, `seed` is not a whole number, or `model.checkpoint` names no file.
     """
+    if not isinstance(cfg.seed, int):
+        raise UserError(f"seed={cfg.seed}: give a whole number.")
     chosen = OmegaConf.masked_copy(cfg, [*DECISIVE_GROUPS, "seed"])
     config = OmegaConf.to_container(chosen, resolve=True, throw_on_missing=True)
     config["curriculum"]["stages"] = Curriculum.resolve(config).as_records()
     if weights := _digest_checkpoints(config["model"].get("checkpoint")):
         config["starting_weights"] = weights
-    lightning = OmegaConf.to_container(cfg.trainer.lightning, resolve=True)
+    trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
     return {
         **config,
         "data": {"name": cfg.data.name, "fingerprint": fingerprint},
-        "trainer": decisive_arguments(lightning),
+        "trainer": decisive_settings(trainer),
     }
 
 

@@ -1,7 +1,9 @@
 """The frame of every command: Hydra composes the configuration, and mistakes come back as one sentence."""
 
 import difflib
+import errno
 import functools
+import io
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +21,7 @@ from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
 from rich.text import Text
 
-from deepfake_ms.errors import UserError
+from deepfake_ms.errors import UserError, sentence_of
 from deepfake_ms.launcher import isolated
 from deepfake_ms.quiet import hush
 
@@ -84,12 +86,11 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
         def guarded(cfg: DictConfig) -> None:
             try:
                 task(resolve_stage_choices(cfg))
-            except (UserError, MissingMandatoryValue) as error:
-                sentence = (
-                    error if isinstance(error, UserError) else f"{error.full_key} is not set: add {error.full_key}=..."
-                )
+            except (UserError, MissingMandatoryValue, OSError) as error:
+                if (sentence := _explain(error)) is None:
+                    raise
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    raise UserError(str(sentence)) from error
+                    raise UserError(sentence) from error
                 print_error(sentence)
                 sys.exit(2)
 
@@ -98,6 +99,9 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
         )
 
         def main() -> None:
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
             hush()
             isolated.register()
             _refuse_old_keys(sys.argv[1:])
@@ -152,6 +156,20 @@ def resolve_stage_choices(cfg: DictConfig) -> DictConfig:
                         key: value for key, value in chosen.items() if key not in ("epochs", "monitor", "mode")
                     }
     return cfg
+
+
+def _explain(error: Exception) -> str | None:
+    """The sentence for an error that the user can fix; None for any other error."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is not set: add {error.full_key}=..."
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = f"{error.filename}: " if error.filename else ""
+            return f"{place}there is no space left on the disk: free some and run the same command again; it continues."
+        if error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            return f"{error.filename} cannot be used ({error.strerror}): give a folder that you may read and write."
+        return None
+    return sentence_of(error)
 
 
 def print_error(sentence: object) -> None:

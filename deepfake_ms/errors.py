@@ -1,6 +1,11 @@
 """The exception for errors that the user can fix."""
 
 
+def sentence_of(error: BaseException) -> str:
+    """The message of a `UserError`, without the traceback that a DataLoader wraps around it in its processes."""
+    return str(error).rpartition("deepfake_ms.errors.UserError: ")[2].strip()
+
+
 class UserError(Exception):
     """An error in the input or configuration that the user can fix.
 

@@ -154,7 +154,7 @@ def test_the_loss_weight_is_swept_around_the_papers():
 def test_what_determines_results_is_hashed_and_nothing_else():
     base = config_hash(run_config(compose(), "abc"))
     same = (
-        "trainer.lightning.devices=2",
+        "trainer.lightning.accelerator=gpu",
         "trainer.lightning.profiler=simple",
         "trainer.compile=true",
         "trainer.channels_last=true",
@@ -172,14 +172,19 @@ def test_what_determines_results_is_hashed_and_nothing_else():
         "split=video",
         "mask.regions.eyes.width=1.0",
         "trainer.lightning.precision=bf16-mixed",
-        "trainer.lightning.accumulate_grad_batches=2",
+        "trainer.lightning.devices=2",
+        "trainer.lightning.devices=[0,1,2]",
+        "trainer.lightning.accumulate_grad_batches=4",
         "trainer.lightning.gradient_clip_val=1",
+        "trainer.matmul_precision=high",
         "augmentation.transforms.HorizontalFlip.p=0.4",
         "curriculum.stages.0.freeze=[backbone.conv1]",
         "curriculum.stages.0.optimization.optimizer.lr=3e-4",
     )
     hashes = {config_hash(run_config(compose(override), "abc")) for override in others}
     assert len(hashes | {base, config_hash(run_config(compose(), "def"))}) == len(others) + 2
+    parts = run_config(compose("trainer.lightning.devices=2", "trainer.lightning.num_nodes=2"), "abc")["trainer"]
+    assert parts["batch_parts"] == 4
 
 
 def test_starting_weights_are_identified_by_their_content(tmp_path):

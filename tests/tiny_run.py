@@ -1,11 +1,17 @@
-"""A curriculum in miniature that trains in seconds: tests import it, and run it as a program for several processes.
+"""A tiny run that trains in seconds: tests import it, and start it as a program for several processes.
 
-python tests/tiny_run.py RUN PREPARED [--devices N] [--strategy ddp] [--kill RANK:EVENT]
+python tests/tiny_run.py RUN PREPARED [--changes JSON] [--trainer JSON] [--kill RANK:MOMENT:SIGNAL]
 """
 
 import argparse
+import json
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -13,57 +19,83 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from deepfake_ms.data.loaders import FaceDataModule
-from deepfake_ms.data.face_masks import EyeMask
-from deepfake_ms.files import sha256_of
+from deepfake_ms.data.prepared_faces import PreparedFaces
+from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.manifest import SCHEMA, write_manifest
+from deepfake_ms.preprocessing.prepared import PREPARED_NAME
+from deepfake_ms.provenance import code_digest
 from deepfake_ms.quiet import hush
-from deepfake_ms.randomness import key
 from deepfake_ms.training.curriculum import Curriculum
-from deepfake_ms.training.detector import Detector
-from deepfake_ms.training.trainer import TrainerSettings, run_curriculum
+from deepfake_ms.training.run import Run
+from deepfake_ms.training.run_folder import find_record, new_record
+from deepfake_ms.training.stage_chain import load_weights, read_chain
+from deepfake_ms.training.train_stages import train_stages
+from deepfake_ms.training.trainer import TrainerSettings, decisive_settings
 
 SIZE = 32
-FACES = 47  # odd on every subset, so that two processes never share evenly
-SUBSETS = ["train"] * 25 + ["validation"] * 11 + ["test"] * 11
-CURRICULUM = Curriculum.from_shares(
-    [
-        {"faces": "masked_eyes", "share": 0.4},
-        {"faces": "cropped", "share": 0.3},
-        {"faces": "masked_eyes", "share": 0.3},
-    ],
-    epochs=6,
-    carry="best",
-    monitor="validation/loss",
-    mode="min",
-)
-MODEL = {
-    "name": "genconvit_ed",
-    "backbone": "resnet18",
-    "embedder": "swin_tiny_patch4_window7_224",
-    "swin": "live",
-    "pretrained": False,
-    "input_size": SIZE,
-    "features": 8,
-    "channels": [4, 8],
-    "backbone_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "drop_path_rate": 0.3},
-    "embedder_options": {"embed_dim": 8, "depths": [1], "num_heads": [2]},
+SUBSETS = ["train"] * 25 + ["validation"] * 11 + ["test"] * 11  # odd numbers: two processes never share evenly
+FLIPS = {"name": "random_flips", "transforms": {"HorizontalFlip": {"p": 0.5}, "VerticalFlip": {"p": 0.5}}}
+EYES = {"name": "eyes", "regions": {"eyes": {"width": 0.9, "height": 0.5}}, "place": "landmarks", "shape": "box"}
+CONFIG = {
+    "seed": 0,
+    "data": {"name": "tiny", "fingerprint": "0123456789ab"},
+    "split": {"policy": "video", "fractions": [0.6, 0.2, 0.2], "seed": 0, "per_class": 10, "require_disjoint": []},
+    "model": {
+        "name": "small",
+        "architecture": "genconvit_ed",
+        "backbone": "resnet18",
+        "embedder": "swin_tiny_patch4_window7_224",
+        "swin": "live",
+        "pretrained": False,
+        "input_size": SIZE,
+        "features": 8,
+        "channels": [4, 8],
+        "backbone_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "drop_path_rate": 0.3},
+        "embedder_options": {"embed_dim": 8, "depths": [1], "num_heads": [2]},
+    },
+    "optimization": {
+        "name": "tiny",
+        "epochs": 6,
+        "batch_size": 4,
+        "optimizer": {"name": "AdamW", "lr": 1e-3, "weight_decay": 0.05},
+        "schedule": {"name": "OneCycleLR", "pct_start": 0.3},
+        "monitor": "validation/loss",
+        "mode": "min",
+    },
+    "augmentation": FLIPS,
+    "loss": {"name": "weighted", "class_weights": {"real": 1.0, "fake": 1.85}},
+    "mask": EYES,
+    "curriculum": {
+        "name": "masked_cropped_masked",
+        "carry": "best",
+        "stages": [
+            {"faces": "masked", "share": 0.4},
+            {"faces": "cropped", "share": 0.3},
+            {"faces": "masked", "share": 0.3},
+        ],
+    },
+    "trainer": {"precision": "32-true"},
 }
-CPU = TrainerSettings(
-    accelerator="cpu",
-    devices=1,
-    num_nodes=1,
-    strategy="auto",
-    precision="32-true",
-    deterministic=True,
-    save_every_n_steps=2,
-    timeout_s=60,
-    compile=False,
-    channels_last=False,
-    micro_batches=1,
-)
+STAGES = ["1_masked_eyes", "2_cropped", "3_masked_eyes"]
+STEPS = [6, 12, 18, 24, 30, 36]
+"""Optimizer steps at the end of each epoch; every stage has two."""
+ONE_STAGE = {"curriculum.stages": [{"faces": "cropped", "share": 1.0}], "optimization.epochs": 2}
+VIT = {
+    "model": {
+        "name": "vit",
+        "architecture": "timm_classifier",
+        "backbone": "vit_tiny_patch16_224",
+        "pretrained": False,
+        "input_size": SIZE,
+        "backbone_options": {"embed_dim": 16, "depth": 1, "num_heads": 2},
+    },
+    "optimization.optimizer": {"name": "SGD", "lr": 0.05, "momentum": 0.9},
+    "loss.class_weights": {"real": 1.0, "fake": 1.0},
+}
+"""A model without BatchNorm, SGD and equal class weights: the gradient of a batch is the mean over its faces."""
 
 
 def write_faces(folder: Path) -> Path:
@@ -71,14 +103,13 @@ def write_faces(folder: Path) -> Path:
     random = np.random.default_rng(0)
     rows = []
     (folder / "crops").mkdir(parents=True)
-    for number in range(FACES):
+    for number in range(len(SUBSETS)):
         fake = number % 2
         image = random.integers(0, 160, (SIZE, SIZE, 3)) + 60 * fake
         path = folder / "crops" / f"{number:03d}.png"
         cv2.imwrite(str(path), image.astype(np.uint8))
-        empty = dict.fromkeys(SCHEMA.names)
         rows.append(
-            empty
+            dict.fromkeys(SCHEMA.names)
             | {
                 "sample_id": f"{number:03d}",
                 "video_id": f"video{number // 4 * 2 + fake}",
@@ -96,36 +127,73 @@ def write_faces(folder: Path) -> Path:
             }
         )
     write_manifest(rows, folder)
+    write_json(folder / PREPARED_NAME, {"data_name": "tiny", "fingerprint": "0123456789ab", "synthetic": True})
     return folder
 
 
-def make_detector() -> Detector:
-    torch.manual_seed(key("weights", 0))
-    optimizer = {"name": "AdamW", "lr": 1e-3, "weight_decay": 0.05}
-    return Detector(MODEL, {"real": 1.0, "fake": 1.85}, optimizer, {"name": "OneCycleLR", "pct_start": 0.3})
+@dataclass(frozen=True)
+class WatchedTrainer(TrainerSettings):
+    """Trainers with further callbacks."""
+
+    extra: tuple[Callback, ...] = ()
+
+    def build(self, callbacks=(), **arguments):
+        return super().build([*callbacks, *self.extra], **arguments)
 
 
-def make_data(prepared: Path, stage, batch_size: int, num_workers: int = 0) -> FaceDataModule:
-    return FaceDataModule(
-        prepared,
-        pd.Series(SUBSETS),
-        faces=stage.faces,
-        eye_mask=EyeMask(),
-        augmentation="random_flips",
-        input_size=SIZE,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        batch_size=batch_size,
+def trainer(
+    *,
+    compile: bool = False,
+    channels_last: bool = False,
+    num_workers: int = 0,
+    extra: tuple[Callback, ...] = (),
+    **lightning,
+) -> WatchedTrainer:
+    """Settings for the CPU; `lightning`: further arguments of `lightning.Trainer`."""
+    hardware = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "deterministic": True}
+    return WatchedTrainer(
+        lightning={**hardware, **lightning},
+        compile=compile,
+        channels_last=channels_last,
+        matmul_precision="highest",
+        save_every_n_steps=2,
+        timeout_s=60,
         num_workers=num_workers,
-        seed=0,
-        stage=stage.name,
+        extra=extra,
     )
 
 
-class Killer(Callback):
-    """Kills its own process at the n-th of the moments between which a run can die."""
+def config(changes: Mapping | None = None) -> dict:
+    """The tiny run's configuration with resolved stages, after `changes`: dotted key -> value."""
+    changed = OmegaConf.create(CONFIG)
+    for key, value in (changes or {}).items():
+        OmegaConf.update(changed, key, value, merge=False, force_add=True)
+    plain = OmegaConf.to_container(changed)
+    plain["curriculum"]["stages"] = Curriculum.resolve(plain).as_records()
+    return plain
 
-    def __init__(self, rank: int, at: int, signal_number: int):
+
+def make_run(folder: Path, prepared: Path, changes: Mapping | None = None) -> Run:
+    """The run in `folder`, begun or continued, with the fixed split `SUBSETS`."""
+    faces = PreparedFaces.read(prepared)
+    split = pd.DataFrame({"sample_id": faces.manifest["sample_id"], "subset": SUBSETS})
+    split["balanced"] = split["subset"] == "train"
+    about = {
+        "prepared": str(prepared),
+        "manifest_sha256": faces.manifest_sha256,
+        "synthetic": True,
+        "code": "deepfake_ms 0.1.0 (0123456789)",
+        "code_sha256": code_digest(),
+        "libraries": {"torch": "2"},
+    }
+    settings = config(changes)
+    return Run(folder, find_record(folder, settings) or new_record(settings, about), faces, split)
+
+
+class Killer(Callback):
+    """Sends a signal to its own process at the n-th of the moments between which a run can die."""
+
+    def __init__(self, rank: int, at: int, signal_number: int = signal.SIGKILL):
         self.rank, self.left, self.signal_number = rank, at, signal_number
 
     def _moment(self, trainer, *_, **__) -> None:
@@ -138,52 +206,91 @@ class Killer(Callback):
     on_train_epoch_end = on_validation_end = on_train_end = on_fit_end = on_train_start = _moment
 
 
-class FatalTrainerSettings(TrainerSettings):
-    """Trainers that carry a `Killer`."""
-
-    killer: Killer | None = None
-
-    def build(self, **arguments):
-        arguments["callbacks"] = [*arguments["callbacks"], self.killer]
-        return super().build(**arguments)
-
-
 def train(
-    run: Path,
+    folder: Path,
     prepared: Path,
-    devices: int = 1,
-    strategy: str = "auto",
-    kill: tuple[int, int] | None = None,
-    signal_number: int = signal.SIGKILL,
-    num_workers: int = 0,
-) -> None:
-    """Train the tiny curriculum in `run`; `kill` is (rank, moment)."""
+    changes: Mapping | None = None,
+    switches: Mapping | None = None,
+    kill: tuple[int, ...] | None = None,
+    report: Callable[[], None] | None = None,
+) -> Run:
+    """Train the tiny run in `folder`.
+
+    Args:
+        folder: of the run.
+        prepared: of the faces.
+        changes: of the configuration, see `config`.
+        switches: arguments of `trainer`.
+        kill: rank, moment and, unless it is SIGKILL, signal of a `Killer`.
+        report: as for `train_stages`.
+    """
     hush()
     torch.set_num_threads(1)
-    values = {name: getattr(CPU, name) for name in CPU.__dataclass_fields__}
-    values |= {"devices": devices, "strategy": strategy}
-    settings = (FatalTrainerSettings if kill else TrainerSettings)(**values)
+    switches = dict(switches or {})
     if kill:
-        object.__setattr__(settings, "killer", Killer(*kill, signal_number))
-    run_curriculum(
-        run,
-        CURRICULUM,
-        make_detector(),
-        lambda stage: make_data(prepared, stage, 4 // devices, num_workers),
-        settings,
-        seed=0,
-        config_sha256="tiny",
-        console=Console(quiet=True),
+        switches["extra"] = (*switches.get("extra", ()), Killer(*kill))
+    settings = trainer(**switches)
+    run = make_run(folder, prepared, {"trainer": decisive_settings(asdict(settings)), **(changes or {})})
+    train_stages(run, settings, Console(quiet=True), report)
+    return run
+
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tiny_run", "timm", "albumentations"])
+
+
+def train_in_process(*arguments, **named) -> int:
+    """Exit code of `train` in a process of its own."""
+    process = PROCESSES.Process(target=train, args=arguments, kwargs=named)
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None, "the tiny run hangs"
+    return process.exitcode
+
+
+def train_on_two(
+    folder: Path,
+    prepared: Path,
+    changes: Mapping | None = None,
+    switches: Mapping | None = None,
+    kill: tuple[int, int, int] | None = None,
+) -> subprocess.CompletedProcess:
+    """`train` on two gloo processes."""
+    arguments = [folder, prepared, "--changes", json.dumps(changes or {})]
+    arguments += ["--trainer", json.dumps({"devices": 2, "strategy": "ddp", **(switches or {})})]
+    if kill:
+        arguments += ["--kill", ":".join(str(int(part)) for part in kill)]
+    return subprocess.run(
+        [sys.executable, __file__, *arguments],
+        timeout=180,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+def weights_of(run: Path) -> list[dict[str, torch.Tensor]]:
+    """What each finished stage handed on."""
+    return [load_weights(run / handoff.checkpoint, handoff.sha256) for handoff in read_chain(run)]
+
+
+def assert_same_weights(run: Path, other: Path, **tolerance) -> None:
+    """Every stage of two finished runs handed on the same weights: bit for bit, or within rtol and atol."""
+    ours, theirs = weights_of(run), weights_of(other)
+    assert len(ours) == len(theirs) > 0
+    assert read_chain(run)[-1].stage == read_chain(other)[-1].stage
+    for one, two in zip(ours, theirs, strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            torch.testing.assert_close(one[name], two[name], **(tolerance or {"rtol": 0, "atol": 0}), msg=name)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("prepared", type=Path)
-    parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--strategy", default="auto")
-    parser.add_argument("--kill", default=None)
+    parser.add_argument("--changes", type=json.loads, default=None)
+    parser.add_argument("--trainer", type=json.loads, default=None)
+    parser.add_argument("--kill", type=lambda text: tuple(map(int, text.split(":"))), default=None)
     asked = parser.parse_args()
-    moment = tuple(int(part) for part in asked.kill.split(":")) if asked.kill else None
-    train(asked.run, asked.prepared, asked.devices, asked.strategy, moment)
+    train(asked.run, asked.prepared, asked.changes, asked.trainer, asked.kill)

@@ -7,9 +7,10 @@ from typing import Self
 
 import pandas as pd
 
+from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
-from deepfake_ms.preprocessing.prepared import read_prepared
+from deepfake_ms.preprocessing.prepared import read_complete, read_prepared
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,10 @@ class PreparedFaces:
         Raises:
             UserError: it is not complete, or was prepared by another version.
         """
+        if read_complete(folder) is None:
+            raise UserError(
+                f"{folder} is not a complete folder of prepared faces: give one that `deepfake-ms prepare` made."
+            )
         return cls(folder, read_prepared(folder), read_manifest(folder))
 
     @cached_property

@@ -22,7 +22,7 @@ from deepfake_ms.training.detector import Detector
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.run_folder import config_hash
 from deepfake_ms.training.stage_chain import LAST, checkpoint_sha256, load_weights, read_chain
-from deepfake_ms.training.trainer import TrainerSettings
+from deepfake_ms.training.trainer import EVALUATION_PRECISION, TrainerSettings
 
 SELECTED = "selected"
 CHECKPOINTS = (SELECTED, LAST)
@@ -93,7 +93,8 @@ def predict(run: Run, test_set: TestSet, checkpoint: Checkpoint, settings: Train
     stage = run.curriculum.stages[-1]
     detector = run.detector(stage, from_scratch=False)
     detector.load_state_dict(load_weights(checkpoint.path))
-    about = _identity(test_set, checkpoint) | {"code": code_version()}
+    about = _identity(test_set, checkpoint)
+    about |= {"code": code_version(), "device": settings.device_name, "precision": EVALUATION_PRECISION}
     log = None if test_set.is_validation else run.folder / EVALUATIONS_NAME
     writer = _WritePredictions(result_folder(run, test_set, checkpoint.name), test_set, about, log)
     evaluation = settings.for_evaluation()

@@ -84,7 +84,7 @@ def evaluate(
         "test_set": test_set.name,
         "seed": run.seed,
         "trained_by": run.record["code"],
-        "predicted_by": predictions.attrs["code"],
+        "predicted_by": {key: predictions.attrs[key] for key in ("code", "device", "precision")},
         "scored_by": code_version(),
         "libraries": library_versions(),
         "checkpoint_sha256": chosen.sha256,

@@ -66,7 +66,7 @@ class Detector(L.LightningModule):
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """The batch with its images as the model takes them: ``(images / 255 - mean) / std``, float32."""
         images = batch["image"].float().div_(255).sub_(self.mean).div_(self.std)
-        return {**batch, "image": images}
+        return {**batch, "image": images.to(self.dtype)}
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         terms = self.model.loss_terms(batch, self.loss)

@@ -1,5 +1,6 @@
 """Where a run reports to beside its own files: nowhere, or Weights & Biases."""
 
+import os
 from collections.abc import Mapping
 
 import pandas as pd
@@ -26,12 +27,13 @@ class RunLog:
 
 
 def open_run_log(run: Run, logger: Mapping, trainer: TrainerSettings) -> RunLog:
-    """The log that ``conf/logger`` settings ask for; on other ranks than 0 none.
+    """The log that ``conf/logger`` settings ask for; none on other ranks than 0, or where W&B is disabled.
 
     Raises:
         UserError: an online log is asked for without a login.
     """
-    if not logger["wandb"] or rank_zero_only.rank != 0:
+    disabled = "disabled" in os.environ.get("WANDB_MODE", "") or os.environ.get("WANDB_DISABLED", "false") != "false"
+    if not logger["wandb"] or disabled or rank_zero_only.rank != 0:
         return RunLog()
     from deepfake_ms.training.wandb_run import WandbRun, describe_hardware  # takes half a second to import
 

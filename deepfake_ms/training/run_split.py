@@ -1,11 +1,13 @@
 """The split of a run: assigned once, recorded, printed, then validated."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +17,7 @@ from deepfake_ms.data.splits import DISJOINT, SUBSETS, UNUSED, SplitPolicy, bala
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically, write_json
 from deepfake_ms.labels import CLASS_NAMES
-from deepfake_ms.training.run_folder import AUDIT_NAME, SPLIT_NAME
+from deepfake_ms.training.run_folder import AUDIT_NAME, SPLIT_NAME, config_hash
 
 
 def assign_split(folder: Path, faces: PreparedFaces, settings: dict, seed: int, console: Console) -> pd.DataFrame:
@@ -38,13 +40,10 @@ def assign_split(folder: Path, faces: PreparedFaces, settings: dict, seed: int, 
         UserError: the split cannot be trained on or leaks what the policy forbids; see `check_split`.
     """
     policy = split_policy(settings)
-    split, audit_path = read_split(folder, faces), folder / AUDIT_NAME
+    split = read_split(folder, faces)
     subsets = split_manifest(faces.manifest, policy) if split is None else split["subset"]
-    if split is not None and audit_path.is_file():
-        audit = json.loads(audit_path.read_text())
-    else:
-        audit = audit_split(faces.manifest, subsets, policy)
-        write_json(audit_path, audit)
+    audit = audit_once(faces, subsets, policy)
+    write_json(folder / AUDIT_NAME, audit)
     print_split(audit, faces.about, console)
     check_split(audit)
     if split is None:
@@ -54,6 +53,21 @@ def assign_split(folder: Path, faces: PreparedFaces, settings: dict, seed: int, 
     count = int(split["balanced"].sum()) // 2
     console.print(f"Balanced training set: {count:,} real and {count:,} fake faces.", highlight=False)
     return split
+
+
+def audit_once(faces: PreparedFaces, subsets: pd.Series, policy: SplitPolicy) -> dict:
+    """The audit of a split, kept beside the faces: the runs of a sweep and their processes compare the faces once."""
+    digest = hashlib.sha256("\n".join(subsets).encode()).hexdigest()
+    name = config_hash({"manifest": faces.manifest_sha256, "policy": repr(policy), "subsets": digest})[:16]
+    path = faces.folder / "audits" / f"{name}.json"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                write_json(path, audit_split(faces.manifest, subsets, policy))
+            return json.loads(path.read_text())
+    except OSError:  # the faces lie on a read-only disk
+        return audit_split(faces.manifest, subsets, policy)
 
 
 def split_policy(settings: dict) -> SplitPolicy:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from deepfake_ms.errors import UserError
 from deepfake_ms.provenance import code_digest, code_version, compare_libraries, library_versions
 from deepfake_ms.training.callbacks import AfterEpoch, StepRandomness, StopAtSigterm
 from deepfake_ms.training.detector import find_parts
@@ -76,7 +77,12 @@ def train_stages(
             trainer.fit(detector, datamodule=data, ckpt_path=stage_chain.resume_point(), weights_only=True)
         except SIGTERMException:
             stop.asked = True
-        except RuntimeError:
+        except RuntimeError as error:
+            if "DataLoader worker" in str(error) and not isinstance(error, UserError):
+                raise UserError(
+                    f"A loader process died ({str(error).splitlines()[0].rstrip('.')}): give the container more shared "
+                    "memory (docker run --shm-size=8g), or lower trainer.num_workers; the same command continues."
+                ) from error
             if not stop.asked:  # else another rank has left validation, and the collective fails on those that wait
                 raise
         if stop.asked:

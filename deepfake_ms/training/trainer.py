@@ -21,6 +21,7 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.training.detector import Detector
 
 STRATEGIES = ("auto", "ddp", "ddp_spawn")
+MATMUL_PRECISIONS = ("highest", "high", "medium")
 OURS = {
     "callbacks": "a run's callbacks are its own",
     "logger": "choose logger=csv or logger=wandb",
@@ -40,6 +41,7 @@ OURS = {
 }
 """Arguments of `lightning.Trainer` that are not the user's to set, and what to do instead."""
 HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "deterministic", "benchmark")
+EVALUATION_PRECISION = "32-true"
 NEUTRAL = (*HARDWARE, "profiler", "log_every_n_steps", "detect_anomaly", "inference_mode", "default_root_dir")
 """Arguments that change no result beyond rounding; all others belong to a run's identity."""
 
@@ -51,6 +53,8 @@ class TrainerSettings:
     Attributes:
         lightning: arguments of `lightning.Trainer`. `strategy` is auto (one process), ddp or ddp_spawn.
         compile: compile the model with `torch.compile`. Checkpoints are interchangeable with uncompiled runs.
+        matmul_precision: of 32-bit matrix products on a GPU: highest (32-bit), high (TF32) or medium (bf16); see
+            `torch.set_float32_matmul_precision`.
         channels_last: keep images and convolutions' weights as [B, H, W, C] in memory.
         save_every_n_steps: steps between two saves of last.ckpt, at least 1: how much work a kill can cost.
         timeout_s: seconds that a process waits for another one that has died.
@@ -63,6 +67,7 @@ class TrainerSettings:
     lightning: Mapping[str, Any]
     compile: bool
     channels_last: bool
+    matmul_precision: str
     save_every_n_steps: int
     timeout_s: int
     num_workers: int
@@ -77,8 +82,12 @@ class TrainerSettings:
                 raise UserError(f"trainer.lightning.{key}: lightning.Trainer has no such argument; nearest: {nearest}.")
         if (strategy := self.lightning.get("strategy", "auto")) not in STRATEGIES:
             raise UserError(f"trainer.lightning.strategy={strategy} is unknown; choose from {', '.join(STRATEGIES)}.")
-        if self.save_every_n_steps < 1:
-            raise UserError(f"trainer.save_every_n_steps={self.save_every_n_steps}: give at least 1.")
+        if self.matmul_precision not in MATMUL_PRECISIONS:
+            choices = ", ".join(MATMUL_PRECISIONS)
+            raise UserError(f"trainer.matmul_precision={self.matmul_precision} is unknown; choose from {choices}.")
+        for key, least in (("save_every_n_steps", 1), ("timeout_s", 1), ("num_workers", 0)):
+            if not isinstance(value := getattr(self, key), int) or value < least:
+                raise UserError(f"trainer.{key}={value}: give a whole number of at least {least}.")
         if self.world_size == 1:  # building a Trainer refuses what cannot work here, before anything is written
             rank_zero_only.rank = 0  # whatever RANK, LOCAL_RANK or SLURM_PROCID say: they are not about this run
 
@@ -102,7 +111,7 @@ class TrainerSettings:
     def for_evaluation(self) -> Self:
         """The same hardware, in 32-bit precision: what is only for training is left out."""
         hardware = {key: self.lightning[key] for key in HARDWARE if key in self.lightning}
-        return replace(self, lightning={**hardware, "precision": "32-true"})
+        return replace(self, lightning={**hardware, "precision": EVALUATION_PRECISION}, matmul_precision="highest")
 
     def build(self, callbacks: Sequence[Callback] = (), **arguments) -> L.Trainer:
         """A Trainer with these settings; `arguments` as for `lightning.Trainer`.
@@ -110,6 +119,7 @@ class TrainerSettings:
         Raises:
             UserError: Lightning refuses the settings, e.g. because there is no such accelerator here.
         """
+        torch.set_float32_matmul_precision(self.matmul_precision)
         settings = dict(self.lightning)
         strategy = settings.get("strategy", "auto")
         if strategy != "auto":
@@ -142,9 +152,38 @@ class TrainerSettings:
         return trainer
 
 
-def decisive_arguments(lightning: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `lightning.Trainer` that change results, for a run's identity."""
-    return {key: value for key, value in lightning.items() if key not in NEUTRAL}
+def decisive_settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``conf/trainer`` changes results, for a run's identity.
+
+    The number of parts that a batch is divided into (processes times accumulated batches) does: BatchNorm takes its
+    statistics over one part, and so do means over something else than faces (class weights, pairs, anchors).
+    """
+    lightning = trainer["lightning"]
+    processes = count_devices(lightning) * lightning.get("num_nodes", 1)
+    return {
+        **{key: value for key, value in lightning.items() if key not in NEUTRAL},
+        "matmul_precision": trainer["matmul_precision"],
+        "batch_parts": processes * lightning.get("accumulate_grad_batches", 1),
+    }
+
+
+def count_devices(lightning: Mapping[str, Any]) -> int:
+    """Devices per machine that `devices` means, as in Lightning: a number, a list of indices, ``auto`` or -1 (all).
+
+    Raises:
+        UserError: it is none of these.
+    """
+    devices = lightning.get("devices", "auto")
+    if isinstance(devices, str) and devices.lstrip("-").isdigit():
+        devices = int(devices)
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
+        return len(devices)
+    if devices not in ("auto", -1):
+        raise UserError(f"trainer.lightning.devices={devices}: give a number, a list of indices, auto or -1 for all.")
+    on_gpu = lightning.get("accelerator", "auto") in ("gpu", "cuda", "auto")
+    return max(1, torch.cuda.device_count()) if on_gpu else 1
 
 
 def starts_other_processes(settings: TrainerSettings) -> bool:

@@ -115,6 +115,11 @@ class WandbRun(RunLog):
     def _settle_id(self) -> str:
         path = self.folder / ID_NAME
         if self.sweep:
+            if "WANDB_RUN_ID" not in os.environ:
+                raise UserError(
+                    "WANDB_SWEEP_ID is set but WANDB_RUN_ID is not: start sweep runs with `wandb agent`, or unset "
+                    "WANDB_SWEEP_ID."
+                )
             write_atomically(path, os.environ["WANDB_RUN_ID"])
         elif not path.is_file():
             write_atomically(path, generate_id())
@@ -143,20 +148,28 @@ class WandbRun(RunLog):
         ]
         synthetic = ["synthetic"] if self.record["synthetic"] else []
         data = f"{config['data']['name']} {config['data']['fingerprint']}"
-        self._run = run = wandb.init(
-            project=None if self.sweep else self.settings["project"],
-            id=None if self.sweep else self.id,
-            name=f"{self.folder.parent.name}/{self.folder.name}",
-            group=self.settings["group"],
-            job_type="train",
-            tags=list(dict.fromkeys(tags + synthetic)),
-            notes=f"{'SYNTHETIC data' if synthetic else 'Data'}: {data}. Code: {self.record['code']}.",
-            config={**config, "hardware": self.hardware, "provenance": about},
-            dir=self.folder,
-            mode="offline" if self.settings["offline"] else "online",
-            resume=None if self.settings["offline"] else "allow",
-            reinit="finish_previous",  # of a job of the same multirun that has failed
-        )
+        arguments = {
+            "project": None if self.sweep else self.settings["project"],
+            "id": None if self.sweep else self.id,
+            "name": f"{self.folder.parent.name}/{self.folder.name}",
+            "group": self.settings["group"],
+            "job_type": "train",
+            "tags": list(dict.fromkeys(tags + synthetic)),
+            "notes": f"{'SYNTHETIC data' if synthetic else 'Data'}: {data}. Code: {self.record['code']}.",
+            "config": {**config, "hardware": self.hardware, "provenance": about},
+            "dir": self.folder,
+            "mode": "offline" if self.settings["offline"] else "online",
+            "resume": None if self.settings["offline"] else "allow",
+            "reinit": "finish_previous",  # of a job of the same multirun that has failed
+        }
+        try:
+            self._run = run = wandb.init(**arguments)
+        except (wandb.Error, ValueError) as error:  # ValueError: an environment variable that W&B cannot read
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"Weights & Biases does not start ({reason}): correct the WANDB_* environment variables or logger "
+                "settings, or set logger=csv; the same command continues."
+            ) from error
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         for folder in (self.folder / "wandb").glob("offline-run-*"):

@@ -1,7 +1,7 @@
 """How fast training faces load: this package compared with a straightforward torchvision program.
 
-    python experiments/benchmarks/loading.py                              # on drawn faces
-    python experiments/benchmarks/loading.py --prepared prepared/FOLDER   # on the faces that you prepared
+    python -m experiments.benchmarks.loading                              # on drawn faces
+    python -m experiments.benchmarks.loading --prepared prepared/FOLDER   # on the faces that you prepared
 
 Three programs load the same batches from disk, alternating on the same machine:
 
@@ -28,7 +28,6 @@ from statistics import median
 import cv2
 import numpy as np
 import torch
-from machine import describe_machine
 from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
@@ -47,6 +46,7 @@ from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.manifest import LANDMARK_COLUMNS, SCHEMA, read_manifest, write_manifest
 from deepfake_ms.preprocessing.crops import CROP_SUFFIX, encode_crop
 from deepfake_ms.randomness import key
+from experiments.benchmarks.machine import describe_machine
 
 CONF = Path(__file__).parents[2] / "conf"
 FACES = ("cropped", "masked_eyes")
@@ -255,7 +255,11 @@ def compare(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks.loading",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--prepared", type=Path, help="a prepared folder; without it, faces are drawn")
     parser.add_argument("--images", type=int, default=320, help="faces per epoch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="epochs timed per loader (default: %(default)s)")

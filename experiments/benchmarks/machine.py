@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine that a benchmark runs on."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def describe_machine(libraries: Sequence[str]) -> str:
-    """Processor, memory, load and the versions of Python and `libraries`, in two lines."""
+    """Processor, memory, load, and the versions of Python and `libraries`, in two lines."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,7 +1,7 @@
 """How fast faces are extracted from videos, compared with a straightforward program and with decoding alone.
 
-    python experiments/benchmarks/preparation.py --videos /path/to/videos     # real videos
-    python experiments/benchmarks/preparation.py                              # drawn videos
+    python -m experiments.benchmarks.preparation --videos /path/to/videos     # real videos
+    python -m experiments.benchmarks.preparation                              # drawn videos
 
 The programs run alternately on the same machine, each in its own process on one core or two:
 
@@ -34,7 +34,6 @@ import cv2
 import numpy as np
 import torch
 from facenet_pytorch import MTCNN
-from machine import describe_machine
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -45,6 +44,7 @@ from deepfake_ms.preprocessing.frames import read_frames
 from deepfake_ms.preprocessing.mtcnn import MTCNNDetector
 from deepfake_ms.preprocessing.prepare import prepare_corpus
 from deepfake_ms.preprocessing.settings import PreparationSettings
+from experiments.benchmarks.machine import describe_machine
 
 SETTINGS = PreparationSettings()
 CONFIDENT = 0.9
@@ -145,7 +145,7 @@ def measure(videos: Path, first: Path, rounds: int, done) -> dict[str, list[floa
     seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for number in range(1, rounds + 1):
         for name, (program, cores) in PROGRAMS.items():
-            command = [sys.executable, __file__, "--run", program, str(cores), str(videos), str(first)]
+            command = [sys.executable, "-m", __spec__.name, "--run", program, str(cores), str(videos), str(first)]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             seconds[name].append(json.loads(output))
             done(f"round {number}: {name}: {seconds[name][-1]:.2f} s")
@@ -212,7 +212,11 @@ def draw_videos(folder: Path) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks.preparation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--videos", type=Path, help="folder of mp4 files; default: videos are drawn")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
 """Whether memory grows with the number of videos: peak resident memory of `prepare` for 10, 100 and 1,000 videos.
 
-    python experiments/benchmarks/preparation_memory.py
+    python -m experiments.benchmarks.preparation_memory
 
 The videos are hard links to one drawn video of one second. The main process and its single worker are measured
 separately. Needs Linux, where `getrusage` reports kilobytes.
@@ -13,7 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +20,7 @@ from deepfake_ms.datasets import find_corpus
 from deepfake_ms.datasets.miniature import MiniatureSettings, draw_corpus
 from deepfake_ms.preprocessing.prepare import prepare_corpus
 from deepfake_ms.preprocessing.settings import PreparationSettings
+from experiments.benchmarks.machine import describe_machine
 
 
 def prepare(videos: Path, output: Path) -> dict[str, float]:
@@ -35,7 +35,11 @@ def prepare(videos: Path, output: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks.preparation_memory",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--counts", type=int, nargs="+", default=[10, 100, 1000], help="default: 10 100 1000")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -56,7 +60,8 @@ def main() -> None:
             (videos / "real").mkdir(parents=True)
             for number in range(count):
                 (videos / "real" / f"{number:05d}.mp4").hardlink_to(video)
-            command = [sys.executable, __file__, "--run", str(videos), str(Path(scratch) / f"prepared_{count}")]
+            folders = str(videos), str(Path(scratch) / f"prepared_{count}")
+            command = [sys.executable, "-m", __spec__.name, "--run", *folders]
             peak = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
             table.add_row(f"{count:,}", *(f"{peak[name]:.0f}" for name in ("main process", "worker")))
     console.print(table)

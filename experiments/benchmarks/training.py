@@ -1,24 +1,24 @@
-"""What the training run costs beside the bare computation, per model; what the switches are worth; peak memory.
+"""Overhead of the training run compared with the bare computation, per model; effect of the switches; peak memory.
 
-    python experiments/benchmarks/training.py                                  # on drawn faces
-    python experiments/benchmarks/training.py --prepared prepared/FOLDER       # on the faces that you prepared
-    python experiments/benchmarks/training.py --models resnet50 vit --switches # precision, compile, memory format, ...
+    python -m experiments.benchmarks.training                                  # on drawn faces
+    python -m experiments.benchmarks.training --prepared prepared/FOLDER       # on the faces that you prepared
+    python -m experiments.benchmarks.training --models resnet50 vit --switches # precision, compile, memory format, ...
 
-Each model has a process of its own, in which these take turns, a block of steps each:
+Each model has its own process, in which these loops alternate in blocks of steps:
 
-- real: `run_curriculum` over `FaceDataModule`, as `python -m deepfake_ms.train` builds it from ``conf``: loader, eye
-  mask, augmentation, Lightning, callbacks, metrics, log. A callback measures from the start of a block's first step to
-  the start of the next block's, so that as many batches are loaded as computed.
+- real: `train_stages` with everything that `deepfake-ms train` uses: loader, eye mask, augmentation, Lightning,
+  callbacks, metrics, log. A callback measures from the start of a block's first step to the start of the next block's,
+  so that as many batches are loaded as computed.
 - bare: forward, backward and optimizer step on one fixed batch, with the same model and optimizer.
-- two passes (GenConViT-ED): the same, but the backbone is called for the reconstruction and then for the image, as in
-  the released code, instead of once for both. Logits are checked to be the same before anything is timed.
+- two passes (GenConViT-ED): the same, but the backbone is called separately for the reconstruction and for the image,
+  as in the released code, instead of once for both. The logits are checked to be the same before anything is timed.
 
-What is compared are the blocks of one round, which other programs on the machine slow down alike: only ratios are
-shown, the median over the rounds and the smallest and largest. The first round is not counted. Validation and
-checkpoints, which the bare loop does not have, are not in the blocks; how long a checkpoint takes is shown beside them.
+Ratios compare blocks of the same round, because other programs on the machine slow them down equally; the table shows
+their median, minimum and maximum over the rounds. The first round is not counted. Validation and checkpoints, which the
+bare loop does not have, are not part of the blocks; the time to save a checkpoint is shown separately.
 
-With ``--switches``, each switch gets a process too, where bare (and two passes) are an untouched model of their own.
-Peak memory is the process's largest resident set during the first real block, before any bare step.
+With ``--switches``, each switch also gets its own process, in which bare (and two passes) use a second model without
+the switch. Peak memory is the largest resident set of the process during the first real block, before any bare step.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -36,57 +36,62 @@ from statistics import median
 import lightning as L
 import pandas as pd
 import torch
-from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from lightning.pytorch.callbacks import Callback
-from loading import draw_faces
-from machine import describe_machine
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from deepfake_ms.assembly import build_curriculum, build_data, build_detector, build_trainer_settings
+from deepfake_ms.assembly import run_config
+from deepfake_ms.cli import compose
+from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.data.splits import balance
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import read_manifest
 from deepfake_ms.models.genconvit.ed import GenConViTED
 from deepfake_ms.quiet import hush
-from deepfake_ms.randomness import key
 from deepfake_ms.training.detector import Detector
-from deepfake_ms.training.trainer import TrainerSettings, run_curriculum
+from deepfake_ms.training.optimization import build_optimizer
+from deepfake_ms.training.run import Run
+from deepfake_ms.training.train_stages import train_stages
+from deepfake_ms.training.trainer import TrainerSettings
+from experiments.benchmarks.loading import draw_faces
+from experiments.benchmarks.machine import describe_machine
 
-CONF = Path(__file__).parents[2] / "conf"
 LIBRARIES = ("torch", "lightning", "timm", "albumentations", "numpy")
 MODELS = ("resnet50", "senet", "efficientnet_b7", "bit", "vit", "recce", "caddm", "genconvit_ed", "genconvit_vae")
 SWITCHES = {
     "none": (),
-    "bf16-mixed": ("trainer.precision=bf16-mixed",),
+    "bf16-mixed": ("trainer.lightning.precision=bf16-mixed",),
     "compile": ("trainer.compile=true",),
     "channels_last": ("trainer.channels_last=true",),
-    "micro_batches": ("trainer.micro_batches=2",),
+    "accumulate_grad_batches": ("trainer.lightning.accumulate_grad_batches=2",),
     "gradient_checkpointing": ("model.gradient_checkpointing=true",),
 }
-VALIDATION_FACES = 2  # of each class: the run needs some
+VALIDATION_FACES = 2  # of each class; the run needs a validation set
 
 Loss = Callable[[Detector, dict[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured in one process.
+    """The measurement of one process.
 
     Attributes:
         prepared: the prepared folder.
-        model: its file in ``conf/model``.
+        model: a file in ``conf/model``.
+        size: ``full`` or ``small``.
         switch: one of `SWITCHES`.
-        batch_size: per step.
+        batch_size: faces per step.
         steps: per block.
-        rounds: counted ones.
+        rounds: number of counted rounds.
         overrides: further Hydra overrides.
     """
 
     prepared: Path
     model: str
+    size: str
     switch: str
     batch_size: int
     steps: int
@@ -95,13 +100,13 @@ class Plan:
 
     @property
     def per_class(self) -> int:
-        """Training faces of each class, so that one epoch has as many steps as are needed."""
+        """Training faces of each class, enough for all steps to be in one epoch."""
         return -(-(self.rounds + 1) * self.steps * self.batch_size // 2) + self.batch_size
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds per block, a value per counted round; `two_passes` is empty where there is nothing to pass twice."""
+    """Seconds per block, one value per counted round; `two_passes` is empty for models other than GenConViT-ED."""
 
     real: list[float]
     bare: list[float]
@@ -120,7 +125,7 @@ def two_passes(detector: Detector, batch: dict[str, Tensor]) -> Tensor:
 
 
 def logits_of_two_passes(model: GenConViTED, image: Tensor) -> Tensor:
-    """GenConViT-ED with a call of the backbone for each of its two views."""
+    """GenConViT-ED with one call of the backbone for each of its two views."""
     reconstruction = model.decoder(model.encoder(image))
     vectors = torch.cat((model.feature_vectors(reconstruction), model.feature_vectors(image)), dim=1)
     return model.fc2(model.activation(model.fc(model.activation(vectors))))
@@ -128,10 +133,10 @@ def logits_of_two_passes(model: GenConViTED, image: Tensor) -> Tensor:
 
 @torch.no_grad()
 def check_equal(model: GenConViTED, image: Tensor) -> None:
-    """Compare the logits of one call with those of two.
+    """Compare the logits of one call of the backbone with those of two.
 
     Raises:
-        SystemExit: they differ by more than rounding.
+        SystemExit: they differ by more than rounding errors.
     """
     was_training = model.training
     model.eval()
@@ -141,19 +146,24 @@ def check_equal(model: GenConViTED, image: Tensor) -> None:
         raise SystemExit(f"One call and two passes differ by {(ours - theirs).abs().max():.2g}: nothing is timed.")
 
 
-class Turns(Callback):
-    """Lets the bare loops take their turn after each block of the real run's steps, and stops the clock for them."""
+class AlternatingLoops(Callback):
+    """Runs a block of each bare loop after every block of steps of the real run, and times them all.
+
+    Args:
+        steps: optimizer steps per block.
+        make_reference: the detector of the bare loops; None for the one that is being trained.
+    """
 
     def __init__(self, steps: int, make_reference: Callable[[], Detector] | None):
         self.steps, self.make_reference = steps, make_reference
         self.real: list[float] = []
-        self.others: dict[Loss, list[float]] = {}
-        self.peak_bytes = 0
+        self.bare: dict[Loss, list[float]] = {}
+        self.input_size = self.peak_bytes = 0
         self.save_s = 0.0
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Detector, batch: dict, batch_idx: int) -> None:
         now = time.perf_counter()
-        if batch_idx % self.steps:
+        if batch_idx % (self.steps * trainer.accumulate_grad_batches):
             return
         if batch_idx == 0:
             self.started = now
@@ -163,7 +173,7 @@ class Turns(Callback):
             unit = 1 if sys.platform == "darwin" else 1024
             self.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
             self._prepare(trainer, pl_module, batch)
-        for loss, seconds in self.others.items():
+        for loss, seconds in self.bare.items():
             start = time.perf_counter()
             for _ in range(self.steps):
                 self.optimizer.zero_grad()
@@ -173,16 +183,18 @@ class Turns(Callback):
         self.started = time.perf_counter()
 
     def _prepare(self, trainer: L.Trainer, pl_module: Detector, batch: dict[str, Tensor]) -> None:
-        self.batch = {name: values.clone(memory_format=torch.contiguous_format) for name, values in batch.items()}
+        # A whole step's batch: with accumulated batches, `batch` is only a part of it.
+        whole = {name: torch.cat([values] * trainer.accumulate_grad_batches) for name, values in batch.items()}
+        self.batch = {name: values.contiguous(memory_format=torch.contiguous_format) for name, values in whole.items()}
+        self.input_size = pl_module.model.input_size
         self.detector, self.optimizer = pl_module, trainer.optimizers[0]
         if self.make_reference:
             self.detector = self.make_reference().train()
-            self.detector._trainer = trainer  # the schedule, made beside the optimizer, asks it
-            self.optimizer = self.detector.configure_optimizers()["optimizer"]
-        self.others[bare] = []
+            self.optimizer = build_optimizer(self.detector.parameters(), self.detector.hparams.optimizer)
+        self.bare[bare] = []
         if isinstance(self.detector.model, GenConViTED):
             check_equal(self.detector.model, self.batch["image"])
-            self.others[two_passes] = []
+            self.bare[two_passes] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Detector, *_) -> None:
         if trainer.is_last_batch:
@@ -194,49 +206,53 @@ class Turns(Callback):
 
 @dataclass(frozen=True)
 class TimedSettings(TrainerSettings):
-    """Trainers that carry `turns`."""
+    """Settings whose Trainers have an additional callback."""
 
-    turns: Turns | None = None
+    loops: AlternatingLoops | None = None
 
     def build(self, callbacks=(), **arguments) -> L.Trainer:
-        return super().build([*callbacks, self.turns], **arguments)
+        return super().build([*callbacks, self.loops], **arguments)
 
 
 def compose_config(plan: Plan) -> DictConfig:
-    """What ``python -m deepfake_ms.train`` would compose for this model, as one stage of one epoch."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(
-            "train",
-            [
-                f"model={plan.model}",
-                "curriculum=masked_cropped_masked",
-                "augmentation=standard",
-                "trainer=cpu",
-                f"optimization.batch_size={plan.batch_size}",
-                "optimization.epochs=3",
-                "optimization.monitor=validation/loss",
-                "optimization.mode=min",
-                f"split.per_class={plan.per_class}",
-                "trainer.save_every_n_steps=1000000",
-                *SWITCHES[plan.switch],
-                *plan.overrides,
-            ],
-        )
+    """The configuration of ``deepfake-ms train`` for this model: one masked stage of one epoch."""
+    return compose(
+        f"model={plan.model}",
+        f"size={plan.size}",
+        "curriculum.stages=[{faces: masked, share: 1.0}]",
+        "augmentation=standard",
+        "trainer=cpu",
+        f"optimization.batch_size={plan.batch_size}",
+        "optimization.epochs=1",
+        "optimization.monitor=validation/loss",
+        "optimization.mode=min",
+        "trainer.save_every_n_steps=1000000",
+        *SWITCHES[plan.switch],
+        *plan.overrides,
+    )
 
 
-def deal(prepared: Path, per_class: int) -> pd.Series:
-    """Subsets with `per_class` training faces of each class and a few for validation.
+def make_run(plan: Plan, cfg: DictConfig, folder: Path) -> Run:
+    """A run in `folder` on faces of the prepared folder."""
+    faces = PreparedFaces(plan.prepared, {}, read_manifest(plan.prepared))
+    subsets = assign_subsets(faces, plan.per_class)
+    split = pd.DataFrame({"sample_id": faces.manifest["sample_id"], "subset": subsets, "balanced": subsets == "train"})
+    return Run(folder, {"config": run_config(cfg, "benchmark"), "config_sha256": "benchmark"}, faces, split)
+
+
+def assign_subsets(faces: PreparedFaces, per_class: int) -> pd.Series:
+    """The subset of every face: `per_class` training faces of each class, a few for validation, the rest unused.
 
     Raises:
-        SystemExit: there are not as many.
+        SystemExit: there are not enough faces.
     """
-    manifest = read_manifest(prepared)
+    manifest = faces.manifest
     subsets = pd.Series("unused", index=manifest.index)
     rows = balance(manifest, manifest.index.to_numpy(), per_class + VALIDATION_FACES, seed=0)
     for _, of_label in pd.Series(rows).groupby(manifest["label"].to_numpy()[rows]):
         if len(of_label) < per_class + VALIDATION_FACES:
             raise SystemExit(
-                f"{prepared} has {len(of_label)} faces of a class, {per_class + VALIDATION_FACES} are needed: "
+                f"{faces.folder} has {len(of_label)} faces of a class, {per_class + VALIDATION_FACES} are needed: "
                 "choose fewer --rounds or --steps, or a smaller --batch-size."
             )
         subsets[of_label.iloc[:VALIDATION_FACES]] = "validation"
@@ -245,66 +261,46 @@ def deal(prepared: Path, per_class: int) -> pd.Series:
 
 
 def measure(plan: Plan, threads: int) -> Measured:
-    """Run one plan in this process."""
+    """Carry out one plan in this process."""
     hush()
     torch.set_num_threads(threads)
     cfg = compose_config(plan)
-    curriculum = build_curriculum(cfg)
-    stage = curriculum.stages[0]
-
-    def make_detector() -> Detector:
-        torch.manual_seed(key("weights", 0))
-        return build_detector(cfg)
-
-    switched = plan.switch != "none"
-    turns = Turns(plan.steps, make_reference=(lambda: build_reference(plan)) if switched else None)
-    settings = build_trainer_settings(cfg.trainer)
-    timed = TimedSettings(**{field.name: getattr(settings, field.name) for field in fields(settings)}, turns=turns)
-    detector = make_detector()
-    subsets = deal(plan.prepared, plan.per_class)
-    data = build_data(cfg, plan.prepared, subsets, stage, detector.model, settings.processes, cfg.trainer.num_workers)
     with tempfile.TemporaryDirectory() as folder:
-        run_curriculum(
-            Path(folder),
-            type(curriculum)((stage,), curriculum.carry, curriculum.monitor, curriculum.mode),
-            detector,
-            lambda _: data,
-            timed,
-            seed=0,
-            config_sha256="benchmark",
-            console=Console(quiet=True),
-        )
+        run = make_run(plan, cfg, Path(folder))
+
+        def make_reference() -> Detector:
+            untouched = make_run(plan, compose_config(replace(plan, switch="none")), Path(folder))
+            return untouched.detector(untouched.curriculum.stages[0])
+
+        loops = AlternatingLoops(plan.steps, None if plan.switch == "none" else make_reference)
+        settings = TimedSettings(**OmegaConf.to_container(cfg.trainer), loops=loops)
+        train_stages(run, settings, Console(quiet=True))
     counted = slice(1, plan.rounds + 1)
-    others = {loss: seconds[counted] for loss, seconds in turns.others.items()}
+    seconds = {loss: each[counted] for loss, each in loops.bare.items()}
     return Measured(
-        real=turns.real[counted],
-        bare=others[bare],
-        two_passes=others.get(two_passes, []),
-        input_size=detector.model.input_size,
-        peak_bytes=turns.peak_bytes,
-        save_s=turns.save_s,
+        real=loops.real[counted],
+        bare=seconds[bare],
+        two_passes=seconds.get(two_passes, []),
+        input_size=loops.input_size,
+        peak_bytes=loops.peak_bytes,
+        save_s=loops.save_s,
     )
 
 
-def build_reference(plan: Plan) -> Detector:
-    """The detector with nothing switched on."""
-    return build_detector(compose_config(Plan(**{**vars(plan), "switch": "none"})))
-
-
-def measure_apart(plan: Plan, threads: int) -> Measured:
-    """Run one plan in a process of its own."""
+def measure_in_own_process(plan: Plan, threads: int) -> Measured:
+    """Carry out one plan in a new process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(measure, plan, threads).result()
 
 
 def ratio(of: list[float], to: list[float]) -> str:
-    """How many times as fast `to` is as `of`: median, smallest and largest over the rounds."""
+    """Speed of `to` relative to `of`: median, minimum and maximum over the rounds."""
     ratios = [one / other for one, other in zip(of, to, strict=True)]
     return f"{median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def compare_switches(found: dict[str, Measured], model: str, table: Table) -> None:
-    """Add a row per switch: speed and memory over those without a switch."""
+    """Add a row per switch: speed and memory relative to the model without switches."""
     base = found["none"]
     base_speed = median(b / r for b, r in zip(base.bare, base.real, strict=True))
     for name, measured in found.items():
@@ -320,10 +316,15 @@ def compare_switches(found: dict[str, Measured], model: str, table: Table) -> No
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks.training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--prepared", type=Path, help="a prepared folder; without it, faces are drawn")
-    parser.add_argument("--models", nargs="+", default=MODELS, help="files in conf/model (default: all full-size ones)")
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default: %(default)s)")
+    parser.add_argument("--models", nargs="+", default=MODELS, help=f"default: {' '.join(MODELS)}")
+    parser.add_argument("--size", choices=("full", "small"), default="full", help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="number of counted rounds (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps per block (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's")
@@ -331,7 +332,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--switches",
         nargs="*",
         choices=[*SWITCHES],
-        help="compare these with none of them; without names, all",
+        help="measure these switches, each compared with none; without names, all",
     )
     parser.add_argument("--override", nargs="+", default=[], help="Hydra overrides, e.g. model.input_size=224")
     options = parser.parse_args(arguments)
@@ -343,7 +344,9 @@ def main(arguments: list[str] | None = None) -> None:
     rows = Table(
         "model", "px", "real / bare", "one call / two passes", "real / two passes", "peak", "save", title=title
     )
-    effects = Table("model", "switch", "speed", "peak memory", "real / two passes", title=f"{title}: over none")
+    effects = Table(
+        "model", "switch", "speed", "peak memory", "real / two passes", title=f"{title}: compared with none"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         prepared = options.prepared or draw_faces(Path(scratch), count=640)
         for model in options.models:
@@ -353,10 +356,11 @@ def main(arguments: list[str] | None = None) -> None:
             found = {}
             for name in names:
                 extra = tuple(options.override)
-                plan = Plan(prepared, model, name, options.batch_size, options.steps, options.rounds, extra)
+                numbers = options.batch_size, options.steps, options.rounds
+                plan = Plan(prepared, model, options.size, name, *numbers, extra)
                 try:
-                    found[name] = measure_apart(plan, options.threads)
-                except (UserError, ValueError) as error:  # a model without this switch
+                    found[name] = measure_in_own_process(plan, options.threads)
+                except (UserError, HydraException, ValueError) as error:  # a model without this switch
                     progress.print(f"{model}, {name}: {error}")
                     continue
                 progress.print(f"{model}, {name}: real / bare {ratio(found[name].bare, found[name].real)}")

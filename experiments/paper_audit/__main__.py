@@ -1,10 +1,10 @@
-"""Which F1 averaging, and which confusion counts, can be behind a published accuracy and F1?
+"""Which F1 averaging, and which error counts, can explain a published accuracy and F1?
 
-    python experiments/paper_audit/paper_audit.py
-    python experiments/paper_audit/paper_audit.py --accuracy .9333 --f1 .8408 --real 1415 --fake 13543
+    python -m experiments.paper_audit
+    python -m experiments.paper_audit --accuracy .9333 --f1 .8408 --real 1415 --fake 13543
 
-Without numbers it audits experiments/published.csv: Tables 1 and 2 of the paper. Give numbers as printed: their digits
-tell the rounding. All of them are published numbers; nothing is measured here.
+Without numbers it audits experiments/published.csv, Tables 1 and 2 of the paper. Give numbers as printed, because their
+digits determine the rounding. All numbers are published; nothing is measured here.
 """
 
 import argparse
@@ -13,15 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from feasible_counts import ClassCounts, Rounded, Solutions
-from findings import PAPER_TEST_SET, findings
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from row_audit import READINGS, PublishedRow, RowAudit, read_published
 
+from deepfake_ms.cli import print_error
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically
+from experiments.markdown import markdown_table
+from experiments.paper_audit.feasible_counts import ClassCounts, Rounded, Solutions
+from experiments.paper_audit.findings import PAPER_TEST_SET, findings
+from experiments.paper_audit.row_audit import READINGS, PublishedRow, RowAudit, read_published
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "published.csv"
 HEADERS = (
@@ -34,7 +36,7 @@ HEADERS = (
     "balanced accuracy",
 )
 WIDTHS = (9, 7, 9, 9, 9, 11)
-"""Characters of the columns after the first: cells break between values, and 80 characters hold the table."""
+"""Widths of the columns after the first, so that the table fits into 80 characters and cells break between values."""
 NOTHING = ("none", "", "", "")
 QUANTITIES = ("real_errors", "fake_errors", "real_error_rate", "fake_error_rate", "balanced_accuracy")
 WHOLE_COLUMNS = [
@@ -51,13 +53,13 @@ NO_RECORD = {
 
 
 def spread(values: np.ndarray, style: str) -> str:
-    """`low–high`, or one number where they print the same."""
+    """`low–high`, or one number if both print the same."""
     low, high = (format(value, style) for value in (values.min(), values.max()))
     return low if low == high else f"{low}–{high}"
 
 
 def lines(audit: RowAudit) -> list[tuple[str, ...]]:
-    """The row's cells under `HEADERS`, one line for each averaging and branch that fits."""
+    """The cells of a row under `HEADERS`, one line per averaging and branch that fits."""
     values = audit.row.read(audit.reading)
     head = (audit.row.name, f"{audit.row.accuracy}, {audit.row.f1}", f"{values['accuracy']}, {values['f1']}")
     found = [
@@ -74,7 +76,7 @@ def lines(audit: RowAudit) -> list[tuple[str, ...]]:
 
 
 def tables(audits: list[RowAudit]) -> dict[str, list[RowAudit]]:
-    """Title → its rows."""
+    """Title → audits of its rows."""
     grouped: dict[str, list[RowAudit]] = {}
     for audit in audits:
         title = f"Table {audit.row.table}, published numbers" if audit.row.table else "Published numbers"
@@ -83,7 +85,7 @@ def tables(audits: list[RowAudit]) -> dict[str, list[RowAudit]]:
 
 
 def as_frame(audits: list[RowAudit]) -> pd.DataFrame:
-    """One line per row, reading, averaging and branch; where nothing fits, one line with 0 solutions.
+    """One line per row, reading, averaging and branch; if nothing fits, one line with 0 solutions.
 
     Rates and balanced accuracy are in 0..1; `solutions_auc_admits` is empty for rows without an AUC.
     """
@@ -118,20 +120,20 @@ def _record(averaging: str, branch: Solutions, auc: Rounded | None) -> dict[str,
 
 
 def as_markdown(audits: list[RowAudit], sentences: list[str], counts: ClassCounts) -> str:
-    """Tables and findings."""
+    """The tables and findings as a Markdown document."""
     text = [
         "# Paper audit",
         "",
-        f"Published numbers, none measured here; {counts.real:,} real and {counts.fake:,} fake test images.",
+        f"All numbers are published, none is measured; {counts.real:,} real and {counts.fake:,} fake test images.",
     ]
     for title, members in tables(audits).items():
-        text += ["", f"## {title}", "", f"| {' | '.join(HEADERS)} |", "|" + "---|" * len(HEADERS)]
-        text += [f"| {' | '.join(line).replace(chr(10), '<br>')} |" for audit in members for line in lines(audit)]
+        rows = [line for audit in members for line in lines(audit)]
+        text += ["", f"## {title}", "", markdown_table(HEADERS, rows)]
     return "\n".join([*text, "", "## Findings", "", *(f"- {sentence}" for sentence in sentences), ""])
 
 
 def audit_and_report(options: argparse.Namespace) -> None:
-    """Audit the numbers of the command line, or the paper's; print and, on demand, write.
+    """Audit the numbers of the command line or of the paper; print the result and, with --output, write it.
 
     Raises:
         UserError: numbers are missing or impossible.
@@ -141,7 +143,9 @@ def audit_and_report(options: argparse.Namespace) -> None:
     if len(missing) == len(given) and options.auc is None:
         rows, counts = read_published(PUBLISHED), PAPER_TEST_SET
     elif missing:
-        raise UserError(f"{missing[0]} is missing: own numbers need --accuracy, --f1, --real and --fake.")
+        raise UserError(
+            f"{missing[0]} is missing: to audit your own numbers, give --accuracy, --f1, --real and --fake."
+        )
     else:
         rows = [PublishedRow("", "your numbers", options.accuracy, options.f1, options.auc)]
         counts = ClassCounts(options.real, options.fake)
@@ -167,7 +171,11 @@ def audit_and_report(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.paper_audit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--accuracy", help="as printed, for example .9333")
     parser.add_argument("--f1", help="as printed")
     parser.add_argument("--auc", help="as printed; optional")
@@ -177,7 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         audit_and_report(parser.parse_args(arguments))
     except UserError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        print_error(error)
         sys.exit(2)
 
 

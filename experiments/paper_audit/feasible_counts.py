@@ -1,7 +1,7 @@
-"""Which error counts a rounded accuracy and a rounded F1 leave open, for each way of averaging F1.
+"""The error counts that a rounded accuracy and a rounded F1 allow, for each averaging of F1.
 
-With ``a`` of ``R`` real and ``b`` of ``F`` fake images wrong, ``F1(real) = 2(R-a) / (2(R-a) + a + b)``, and likewise
-for fake. The accuracy fixes ``a + b`` within its rounding; F1 then fixes ``a``.
+If ``a`` of ``R`` real and ``b`` of ``F`` fake images are wrong, ``F1(real) = 2(R-a) / (2(R-a) + a + b)``, and likewise
+for fake. Accuracy determines ``a + b`` up to rounding, and F1 then determines ``a``.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from deepfake_ms.errors import UserError
 Number = TypeVar("Number", np.ndarray, Fraction)
 
 AVERAGINGS = ("macro", "weighted", "real", "fake", "micro")
-"""scikit-learn's averages; `real` and `fake` are the F1 of that class alone (``average="binary"``)."""
+"""The averages of scikit-learn; `real` and `fake` are the F1 of that class only (``average="binary"``)."""
 FLOAT_DOUBT = 1e-9
-"""Nearer than this to a rounding limit, floats do not decide; fractions do."""
+"""Closer than this to a rounding limit, exact fractions decide instead of floats."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class Rounded:
-    """A value in 0..1, rounded to `digits` decimals; a tie may have gone either way, so both limits belong to it."""
+    """A value in 0..1, rounded to `digits` decimals. Both limits belong to it, as ties may be rounded up or down."""
 
     value: Decimal
     digits: int
@@ -65,11 +65,11 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Solutions:
-    """Pairs of error counts under one averaging.
+    """Pairs of error counts that fit one averaging.
 
     Attributes:
-        real_errors: real images called fake, shape (n,).
-        fake_errors: fake images called real, shape (n,).
+        real_errors: real images classified as fake, shape (n,).
+        fake_errors: fake images classified as real, shape (n,).
         counts: images per class.
     """
 
@@ -96,10 +96,10 @@ class Solutions:
         return 1 - (self.real_error_rate + self.fake_error_rate) / 2
 
     def admitted_by(self, auc: Rounded) -> np.ndarray:
-        """Which pairs a ROC curve with this area can pass through, shape (n,), bool.
+        """Whether a ROC curve with this area can pass through each pair, bool of shape (n,).
 
-        A rising curve through one operating point encloses at least the product of the two recalls and leaves out at
-        least the product of the two error rates.
+        The area under a monotone curve through one operating point is at least the product of the two recalls, and at
+        most one minus the product of the two error rates.
         """
         lowest = (1 - self.real_error_rate) * (1 - self.fake_error_rate)
         highest = 1 - self.real_error_rate * self.fake_error_rate
@@ -107,16 +107,16 @@ class Solutions:
 
 
 def averaged_f1(averaging: str, real_errors: Number, fake_errors: Number, counts: ClassCounts) -> Number:
-    """F1 in 0..1 of the given error counts: floats for arrays, exact for fractions.
+    """F1 in 0..1 for the given error counts: floats for arrays, exact for fractions.
 
     Args:
         averaging: one of `AVERAGINGS`.
-        real_errors: 0..counts.real.
-        fake_errors: 0..counts.fake, the same shape.
+        real_errors: in 0..counts.real.
+        fake_errors: in 0..counts.fake, same shape.
         counts: images per class.
     """
     errors = real_errors + fake_errors
-    if averaging == "micro":  # with two classes and one label per image it is the accuracy
+    if averaging == "micro":  # equals the accuracy, as every image has one label
         return 1 - errors / counts.total
     real_hits, fake_hits = 2 * (counts.real - real_errors), 2 * (counts.fake - fake_errors)
     real, fake = real_hits / (real_hits + errors), fake_hits / (fake_hits + errors)
@@ -128,7 +128,7 @@ def averaged_f1(averaging: str, real_errors: Number, fake_errors: Number, counts
 
 
 def error_pairs(accuracy: Rounded, counts: ClassCounts) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For every number of errors that the accuracy leaves open: all ways to share it out, as (real, fake) errors."""
+    """For every total number of errors that the accuracy allows, all its divisions into (real, fake) errors."""
     fewest = max(0, ceil(counts.total * (1 - accuracy.high)))
     most = min(counts.total, floor(counts.total * (1 - accuracy.low)))
     for errors in range(fewest, most + 1):
@@ -139,11 +139,12 @@ def error_pairs(accuracy: Rounded, counts: ClassCounts) -> Iterator[tuple[np.nda
 def feasible(averaging: str, accuracy: Rounded, f1: Rounded, counts: ClassCounts) -> list[Solutions]:
     """All error counts that print as this accuracy and this F1.
 
-    For a fixed number of errors every averaged F1 is concave in the number of real errors (a sum of two concave
-    terms), so solutions lie on at most two branches: below the peak, with few real errors, and from it upwards.
+    For a fixed total number of errors, every averaged F1 is concave in the number of real errors (a sum of two concave
+    terms), so the solutions form at most two branches: with fewer real errors than at the peak, and with at least as
+    many.
 
     Returns:
-        One `Solutions` per branch that has any, fewer real errors first; empty if nothing fits.
+        One `Solutions` per non-empty branch, fewer real errors first; empty if nothing fits.
     """
     branches: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     low, high = float(f1.low), float(f1.high)
@@ -162,16 +163,16 @@ def feasible(averaging: str, accuracy: Rounded, f1: Rounded, counts: ClassCounts
 
 
 def f1_ceiling(accuracy: Rounded) -> float:
-    """The F1 that no test set of two classes can exceed at this accuracy, whatever its class counts and the averaging.
+    """An upper bound of F1 at this accuracy, for any class counts and averaging.
 
-    A class has at most ``accuracy x n`` hits besides its ``(1 - accuracy) x n`` errors, so its F1 is at most
-    ``2 accuracy / (1 + accuracy)``; an average of two classes is no higher.
+    A class has at most ``accuracy * n`` hits and there are ``(1 - accuracy) * n`` errors, so its F1 is at most
+    ``2 accuracy / (1 + accuracy)``; an average over two classes cannot be higher.
     """
     highest = min(1.0, float(accuracy.high))
     return 2 * highest / (1 + highest)
 
 
 def reachable_f1(averaging: str, accuracy: Rounded, counts: ClassCounts) -> tuple[float, float] | None:
-    """Lowest and highest F1 that this accuracy allows; None if no number of errors prints as it."""
+    """Lowest and highest F1 that this accuracy allows; None if no number of errors prints as this accuracy."""
     values = [averaged_f1(averaging, *pairs, counts) for pairs in error_pairs(accuracy, counts)]
     return (float(min(v.min() for v in values)), float(max(v.max() for v in values))) if values else None

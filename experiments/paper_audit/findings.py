@@ -1,20 +1,20 @@
-"""What the audits of several rows add up to, in sentences whose every row and figure is computed."""
+"""Conclusions from the audits of several rows, as sentences in which every row name and number is computed."""
 
 from collections.abc import Iterator
 
 import numpy as np
-from feasible_counts import AVERAGINGS, ClassCounts, averaged_f1, f1_ceiling, reachable_f1
-from row_audit import READINGS, RowAudit
 
 from deepfake_ms.labels import CLASS_NAMES
+from experiments.paper_audit.feasible_counts import AVERAGINGS, ClassCounts, averaged_f1, f1_ceiling, reachable_f1
+from experiments.paper_audit.row_audit import READINGS, RowAudit
 
 PAPER_TEST_SET = ClassCounts(real=1415, fake=13543)
 STATED_ERRORS = {"real": 135, "fake": 863}
-"""Errors of the base model in the paper's text: the only confusion counts it gives."""
+"""Errors of the base model, the only confusion counts in the paper's text."""
 
 
 def findings(audits: list[RowAudit], counts: ClassCounts) -> list[str]:
-    """Sentences, the most certain first."""
+    """Sentences, starting with the most certain ones."""
     return [
         *_averagings(audits),
         *_tables_that_mix(audits),
@@ -40,7 +40,7 @@ def _averagings(audits: list[RowAudit]) -> Iterator[str]:
             which = f"{fits[0]} F1 and no other averaging" if len(fits) == 1 else f"{' or '.join(fits)} F1"
             yield f"Published pairs that fit {which}: {_names(members)}."
     for audit in groups.get((), []):
-        yield f"Impossible under every averaging: {audit.row}. {_why_impossible(audit)}"
+        yield f"Impossible with any averaging: {audit.row}. {_why_impossible(audit)}"
 
 
 def _why_impossible(audit: RowAudit) -> str:
@@ -51,11 +51,11 @@ def _why_impossible(audit: RowAudit) -> str:
     ceiling = f1_ceiling(values["accuracy"])
     if ceiling < values["f1"].low:
         return (
-            f"At its published accuracy of {audit.row.accuracy}, F1 is at most {ceiling:.4f} on any test set and under "
-            f"any averaging; published is {audit.row.f1}."
+            f"At its published accuracy of {audit.row.accuracy}, F1 is at most {ceiling:.4f} on any test set and with "
+            f"any averaging; {audit.row.f1} was published."
         )
     ranges = ", ".join(f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in reach.items())
-    return f"Its published accuracy of {audit.row.accuracy} allows F1 of {ranges}; published is {audit.row.f1}."
+    return f"Its published accuracy of {audit.row.accuracy} allows F1 of {ranges}; {audit.row.f1} was published."
 
 
 def _tables_that_mix(audits: list[RowAudit]) -> Iterator[str]:
@@ -64,8 +64,8 @@ def _tables_that_mix(audits: list[RowAudit]) -> Iterator[str]:
         shared = [name for name in AVERAGINGS if all(name in audit.fits for audit in members)]
         if members and not shared:
             yield (
-                f"No single averaging fits all rows of Table {table} that are possible at all: its published F1 are "
-                "not comparable."
+                f"No single averaging fits all possible rows of Table {table}: its published F1 scores are not "
+                "comparable."
             )
 
 
@@ -79,9 +79,9 @@ def _stated_errors(audits: list[RowAudit], counts: ClassCounts) -> Iterator[str]
             accuracy = 1 - sum(pair) / counts.total
             f1 = averaged_f1(under[0], *(np.array([errors]) for errors in pair), counts)[0]
             yield (
-                f"The published errors ({pair[0]} real, {pair[1]} fake) solve {audit.row} with {' and '.join(under)} "
-                f"F1: they give accuracy {accuracy:.5f} and F1 {f1:.5f}, published {audit.row.accuracy} and "
-                f"{audit.row.f1}."
+                f"The published errors ({pair[0]} real, {pair[1]} fake) are a solution of {audit.row} with "
+                f"{' and '.join(under)} F1: they give accuracy {accuracy:.5f} and F1 {f1:.5f}, published as "
+                f"{audit.row.accuracy} and {audit.row.f1}."
             )
 
 
@@ -89,13 +89,13 @@ def _other_readings(audits: list[RowAudit]) -> Iterator[str]:
     for audit in audits:
         if audit.fits and audit.reading == "own":
             yield (
-                f"{audit.row}: with as many digits for accuracy as for F1 nothing fits; it is possible only if the "
-                "shorter is rounded more coarsely."
+                f"{audit.row}: nothing fits if accuracy and F1 have the same number of digits; the pair is possible "
+                "only if the shorter value was rounded more coarsely."
             )
         for name in audit.only_own:
             shares = np.concatenate([branch.real_error_rate for branch in audit.by_reading["own"][name]])
             yield (
-                f"{audit.row}: {name} F1 fits too if each value is rounded to its own digits, with "
+                f"{audit.row}: {name} F1 also fits if each value is rounded to its own number of digits, with "
                 f"{shares.min():.1%} to {shares.max():.1%} of the real images wrong."
             )
 
@@ -105,7 +105,7 @@ def _majority(audits: list[RowAudit], counts: ClassCounts) -> Iterator[str]:
     accuracy = share / counts.total
     below = [audit for audit in audits if float(audit.row.read("own")["accuracy"].high) < accuracy]
     if below:
-        yield f"Calling every image {name} has accuracy {accuracy:.4f}. Published below it: {_names(below)}."
+        yield f"Classifying every image as {name} has accuracy {accuracy:.4f}. Published below it: {_names(below)}."
 
 
 def _mostly_wrong(audits: list[RowAudit]) -> Iterator[str]:
@@ -131,12 +131,12 @@ def _leaders(audits: list[RowAudit]) -> Iterator[str]:
             ranges = {a: a.balanced_accuracy(reading) or a.balanced_accuracy(a.reading) for a in members}
             leader = max(members, key=lambda audit: sum(ranges[audit]))
             rivals = [a for a in members if a is not leader and ranges[a][1] >= ranges[leader][0]]
-            text = f"Balanced accuracy in Table {table}, {reading} digits, by the middle of its range: "
+            text = f"Balanced accuracy in Table {table}, {reading} digits, by the midpoint of the range: "
             text += f"{_span(leader, ranges)} leads"
             if leader is not by_accuracy:
                 text += f"; highest published accuracy: {_span(by_accuracy, ranges)}"
             if rivals:
-                text += "; not excluded as its equal: " + ", ".join(_span(rival, ranges) for rival in rivals)
+                text += "; possibly as high: " + ", ".join(_span(rival, ranges) for rival in rivals)
             yield text + "."
 
 
@@ -148,15 +148,15 @@ def _auc(audits: list[RowAudit]) -> Iterator[str]:
     with_auc = [audit for audit in audits if audit.fits and audit.row.auc is not None]
     if not with_auc:
         return
-    barred = []
+    excluded = []
     for audit in with_auc:
         auc = audit.row.read(audit.reading)["auc"]
         for name, branches in audit.fits.items():
             kept = sum(int(branch.admitted_by(auc).sum()) for branch in branches)
             total = sum(map(len, branches))
             if kept < total:
-                barred.append(f"{audit.row}, {name} F1: {total - kept} of {total} solutions")
-    if barred:
-        yield f"The published AUC excludes: {'; '.join(barred)}."
+                excluded.append(f"{audit.row}, {name} F1: {total - kept} of {total} solutions")
+    if excluded:
+        yield f"The published AUC excludes: {'; '.join(excluded)}."
     else:
-        yield "The published AUC excludes no solution of any row: it cannot choose between averagings."
+        yield "The published AUC excludes no solution of any row, so it cannot decide between averagings."

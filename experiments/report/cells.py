@@ -40,6 +40,8 @@ class Cell:
         status: `COMPLETE`, or why it has no numbers, as shown in the report.
         synthetic: whether run.json says that the faces are drawn, even if the run is damaged.
         record: content of run.json; empty if it is missing, damaged or by an earlier version.
+        trained_by: code, libraries and hardware that trained its finished stages (`Handoff.trained_by`), without
+            repetitions; those of run.json before any stage is finished.
         scores: content of scores.json.
         audit: content of split_audit.json.
         curves: metrics.csv; empty if it is missing.
@@ -51,6 +53,7 @@ class Cell:
     status: str
     synthetic: bool = False
     record: dict = field(default_factory=dict, repr=False)
+    trained_by: list[dict] = field(default_factory=list, repr=False)
     scores: dict = field(default_factory=dict, repr=False)
     audit: dict = field(default_factory=dict, repr=False)
     curves: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
@@ -70,9 +73,14 @@ class Cell:
         return f"{self.experiment}/seed_{self.seed}"
 
     @property
+    def code(self) -> str:
+        """The versions of the code that trained it; empty if unknown."""
+        return "; ".join(dict.fromkeys(each["code"] for each in self.trained_by))
+
+    @property
     def thresholds(self) -> dict[str, float | None]:
         """The threshold chosen on the validation set, per level; None where validation lacks a class."""
-        return self.scores.get("validation_thresholds") or {}
+        return self.scores.get("validation_thresholds", {})
 
 
 def collect(
@@ -140,7 +148,7 @@ def _read_cell(experiment: str, seed: int, folder: Path | None, job: str | None)
         stages = len(record["config"]["curriculum"]["stages"])
         if lacking := [key for key in RECORD_KEYS if key not in record]:
             return Cell(experiment, seed, f"damaged: {RECORD_NAME} has no {lacking[0]}", **known)
-        known["record"] = record
+        known |= {"record": record, "trained_by": [record]}
         for key, name, read in (
             ("audit", AUDIT_NAME, lambda path: json.loads(path.read_text())),
             ("curves", METRICS_NAME, pd.read_csv),
@@ -150,9 +158,11 @@ def _read_cell(experiment: str, seed: int, folder: Path | None, job: str | None)
                 known[key] = read(folder / name)
         reading = CHAIN_NAME
         chain = folder / CHAIN_NAME
-        done = len(json.loads(chain.read_text())["stages"]) if chain.is_file() else 0
-        if done < stages:
-            return Cell(experiment, seed, _with_job(f"unfinished: stage {done + 1} of {stages}", job), **known)
+        finished = json.loads(chain.read_text())["stages"] if chain.is_file() else []
+        if origins := [each for stage in finished for each in stage["trained_by"]]:
+            known["trained_by"] = [each for place, each in enumerate(origins) if each not in origins[:place]]
+        if len(finished) < stages:
+            return Cell(experiment, seed, _with_job(f"unfinished: stage {len(finished) + 1} of {stages}", job), **known)
         reading = SCORES_NAME
         if not ((folder / SCORED / SCORES_NAME).is_file() and (folder / SCORED / PREDICTIONS_NAME).is_file()):
             return Cell(experiment, seed, _with_job("trained, not scored", job), **known)
@@ -172,7 +182,7 @@ def _with_job(status: str, job: str | None) -> str:
 
 
 def _unfinished_jobs(sweep: Path, runs: Path, size: str | None) -> dict[tuple[str, str], str]:
-    """(experiment, ``seed_<n>``) → what the launcher recorded, for the jobs that write below `runs` and did not finish."""
+    """(experiment, ``seed_<n>``) → what the launcher recorded of the unfinished jobs whose runs are below `runs`."""
     found = {}
     for path in sorted(sweep.glob(f"*/{JOB_NAME}")):
         try:

@@ -73,7 +73,7 @@ def effect_pictures(results: Results, threshold: str = HALF) -> list[Picture]:
 
         at = "threshold .5" if threshold == HALF else "each run's validation threshold"
         caption = f"{TITLES[metric]}, {at}"
-        pictures.append(_picture(results, caption, draw, height=1.5 + 0.42 * len(drawn)))
+        pictures.append(_picture(results, caption, draw, height=1.5 + 0.48 * len(drawn)))
     return pictures
 
 
@@ -92,7 +92,11 @@ def roc_pictures(results: Results) -> list[Picture]:
                     false, true = grid, np.interp(grid, false, true)
                 _seed_line(axes, false, true, level, number)
         axes.set(
-            xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal"
+            xlabel="false positive rate",
+            ylabel="true positive rate",
+            xlim=(-0.01, 1.01),
+            ylim=(-0.01, 1.01),
+            aspect="equal",
         )
         _legend(figure, axes, cells)
 
@@ -117,7 +121,7 @@ def calibration_pictures(results: Results) -> list[Picture]:
 
 
 def learning_pictures(results: Results) -> list[Picture]:
-    """Per row: losses and validation metrics over the epochs of all stages, also of unfinished runs; stages are marked."""
+    """Per row: losses and validation metrics over the epochs of all stages, also of unfinished runs."""
 
     def draw(figure: Figure, cells: Sequence[Cell]) -> None:
         loss, score = figure.subplots(2, 1, sharex=True)
@@ -140,7 +144,7 @@ def learning_pictures(results: Results) -> list[Picture]:
             for axes in (loss, score):
                 if start:
                     axes.axvline(start + 0.5, color="#333", linewidth=0.8, linestyle=(0, (4, 2)))
-            name = longest[start].replace("_", " ")
+            name = longest[start].replace("masked_", "masked\n").replace("_", " ")
             loss.annotate(name, (start + 0.6, 1.02), xycoords=("data", "axes fraction"), fontsize=9)
         score.set(xlabel="epoch", ylim=(0, 1.02))
         for axes in (loss, score):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from deepfake_ms.data.audit import notes
+from deepfake_ms.data.audit import PAIRS, notes
+from deepfake_ms.data.splits import SUBSETS, UNUSED
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.scoring.metrics import DECISION_METRICS, LEVELS, TITLES
 from experiments.markdown import markdown_table
@@ -62,7 +63,7 @@ class Grid:
     def markdown(self) -> str:
         """Heading, table and notes."""
         header = [f"{column.name}, {column.group}" if column.group else column.name for column in self.columns]
-        return "\n".join([f"### {self.caption}", "", markdown_table(header, self.lines), "", *self.notes, ""])
+        return "\n\n".join([f"### {self.caption}", markdown_table(header, self.lines), *self.notes]) + "\n"
 
 
 def measured_label(results: Results) -> str:
@@ -271,7 +272,7 @@ def cell_grid(results: Results) -> Grid:
             (
                 cell.name,
                 cell.status,
-                cell.record.get("code", NONE),
+                cell.code or NONE,
                 cell.record.get("config_sha256", NONE)[:10],
                 cell.scores.get("checkpoint_sha256", NONE)[:10],
                 thresholds,
@@ -302,8 +303,8 @@ def confusion_grids(results: Results) -> list[Grid]:
                         for text, count in zip(share, line, strict=True)
                     ]
                     texts.append((f"{level}, {at}", f"{name}", *parts))
-        group = f"predicted, {measured_label(results)}"
-        columns = (Column("level"), Column("label"), *(Column(name, group, "measured") for name in CLASS_NAMES))
+        predicted = (Column(f"predicted {name}", measured_label(results), "measured") for name in CLASS_NAMES)
+        columns = (Column("level"), Column("label"), *predicted)
         seeds = ", ".join(str(cell.seed) for cell in cells)
         caption = f"{row.title}, mean of seeds {seeds}" if len(cells) > 1 else f"{row.title}, seed {seeds}"
         grids.append(Grid(caption, columns, tuple(texts)))
@@ -325,11 +326,11 @@ def audit_grids(cells: Sequence[Cell]) -> list[Grid]:
         caption = f"Subsets of split {split['policy']} {fractions}, split seed {split['seed']}; {members_text}"
         names = ("videos", "identities", "real", "fake")
         subsets = tuple(
-            (subset, *(str(counts.get(name, NONE)) for name in names)) for subset, counts in audit["subsets"].items()
+            (subset, *(str(audit["subsets"][subset][name]) for name in names)) for subset in (*SUBSETS, UNUSED)
         )
         grids.append(Grid(caption, (Column("subset"), *(Column(name) for name in names)), subsets))
         names = ("videos", "identities", "near_duplicates")
-        shared = tuple((pair, *(str(counts[name]) for name in names)) for pair, counts in audit["shared"].items())
+        shared = tuple((pair, *(str(audit["shared"][pair][name]) for name in names)) for pair in PAIRS)
         columns = (Column("between"), *(Column(name.replace("_", " ")) for name in names))
         grids.append(Grid(f"Shared between subsets; {members_text}", columns, shared, tuple(notes(audit))))
     return grids

@@ -122,8 +122,8 @@ def _status(results: Results, protocol: ProtocolCheck) -> tuple[str, ...]:
     if complete:
         sentences.append(
             f"Published numbers are from the paper, on {PUBLISHED_ON}; measured numbers are ours, on {results.data}"
-            f"{' (drawn faces)' if results.synthetic else ''}, with the protocol given under Provenance. They are shown "
-            "side by side, never mixed."
+            f"{' (drawn faces)' if results.synthetic else ''}, with the protocol given under Provenance. They are "
+            "shown side by side, never mixed."
         )
         if (policy := complete[0].record["config"]["split"]["policy"]) != "paper_frames":
             sentences.append(
@@ -139,7 +139,18 @@ def _status(results: Results, protocol: ProtocolCheck) -> tuple[str, ...]:
     if without := [row.title for row in results.table.rows if row.experiment not in known]:
         sentences.append(f"Not trained, because there is no small variant: {', '.join(without)}.")
     if len(protocol.code_versions) > 1:
-        sentences.append(f"With --any-code, runs of different code versions are compared: {', '.join(protocol.code_versions)}.")
+        sentences.append(
+            f"With --any-code, runs of different code versions are compared: {', '.join(protocol.code_versions)}."
+        )
+    if lacking := [cell.name for cell in complete if None in map(cell.thresholds.get, LEVELS)]:
+        sentences.append(
+            f"Without a validation-chosen threshold, because validation lacks a class: {', '.join(lacking)}."
+        )
+    if mixed := [cell.name for cell in complete if len(cell.trained_by) > 1]:
+        sentences.append(
+            "Stages of the same run were trained, or continued, with different code, libraries or hardware: "
+            f"{', '.join(mixed)}."
+        )
     return (*sentences, *protocol.excluded, *unfinished(results.cells))
 
 
@@ -147,8 +158,8 @@ def _how_to_read(resamples: int) -> tuple[str, ...]:
     return (
         "Each cell shows the mean over seeds ± the standard deviation over seeds (n − 1), and below it the 95 % "
         f"percentile interval of {resamples:,} bootstrap samples of whole test videos.",
-        "The interval covers the choice of test videos for these trained models; the variation between training runs is "
-        "the standard deviation over seeds and not part of the interval.",
+        "The interval covers the choice of test videos for these trained models; the variation between training runs "
+        "is the standard deviation over seeds and not part of the interval.",
         "The positive class is fake; measured F1 is macro. Test faces are never masked.",
         "Tables without published columns omit rows and comparisons that have no number yet.",
     )
@@ -156,8 +167,8 @@ def _how_to_read(resamples: int) -> tuple[str, ...]:
 
 def _how_to_read_effects(comparisons: int) -> tuple[str, ...]:
     return (
-        "First row minus second row, paired by seed and test video. p is two-sided and applies to these trained models; "
-        "the fraction beside it counts the seeds whose difference has the same sign as the mean.",
+        "First row minus second row, paired by seed and test video. p is two-sided and applies to these trained "
+        "models; the fraction beside it counts the seeds whose difference has the same sign as the mean.",
         f"With {comparisons} comparisons, a few intervals exclude zero by chance alone; nothing is corrected for this.",
         "In the plots, a dot is the mean, a bar its 95 % interval, and each tick one seed.",
     )
@@ -183,7 +194,8 @@ def _provenance(results: Results, resamples: int) -> list[tuple[str, str]]:
             ("Split", f"{split['policy']} {fractions}, split seed {split['seed']}"),
             ("Trainer", ", ".join(f"{name} {value}" for name, value in config["trainer"].items())),
             ("Seeds", ", ".join(map(str, sorted({cell.seed for cell in complete})))),
-            ("Code of the runs", "; ".join(sorted({cell.record["code"] for cell in complete}))),
+            ("Code of the runs", "; ".join(sorted({cell.code for cell in complete}))),
+            ("Hardware of the runs", _hardware(complete)),
             ("Libraries of the runs", _versions(complete)),
         ]
     facts.append(("Published numbers", "experiments/published.csv: Herd Mentality in Augmentation, as printed"))
@@ -196,8 +208,19 @@ def _drawn(results: Results) -> str:
     return f"; {SYNTHETIC}, drawn faces" if results.synthetic else ""
 
 
+def _hardware(cells: list) -> str:
+    used = {(each["device"], each["processes"]) for cell in cells for each in cell.trained_by if "device" in each}
+    return "; ".join(
+        f"{device}, {processes} process{'es' if processes > 1 else ''}" for device, processes in sorted(used)
+    )
+
+
 def _versions(cells: list) -> str:
     found = sorted(
-        {", ".join(f"{name} {number}" for name, number in cell.record["libraries"].items()) for cell in cells}
+        {
+            ", ".join(f"{name} {number}" for name, number in each["libraries"].items())
+            for cell in cells
+            for each in cell.trained_by
+        }
     )
     return found[0] if len(found) == 1 else "different: " + " | ".join(found)

@@ -68,7 +68,7 @@ def check_protocol(table: PaperTable, cells: Sequence[Cell], any_code: bool = Fa
                 excluded.append(f"{cell.name} is excluded: it differs from the other runs in {what}.")
                 cell = replace(cell, status=f"{EXCLUDED}: different {what}", predictions=None)
         kept.append(cell)
-    codes = sorted({cell.record["code"] for cell in kept if cell.complete})
+    codes = sorted({each["code"] for cell in kept if cell.complete for each in cell.trained_by})
     return ProtocolCheck(kept, excluded, codes)
 
 
@@ -103,7 +103,8 @@ def _protocol(table: PaperTable, cell: Cell, any_code: bool) -> dict[str, object
         "small": cell.small,
         "test faces": hashlib.sha256(pd.util.hash_pandas_object(faces, index=False).to_numpy().tobytes()).hexdigest(),
     }
-    return fixed | about | ({} if any_code else {"code": cell.record["code_sha256"]})
+    codes = sorted({each["code_sha256"] for each in cell.trained_by})
+    return fixed | about | ({} if any_code else {"code": codes})
 
 
 def _digest(protocol: dict) -> str:

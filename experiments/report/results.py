@@ -130,7 +130,7 @@ def _provenance(cells: Sequence[Cell]) -> dict:
         "data": first["config"]["data"]["name"],
         "synthetic": cells[0].synthetic,
         "fingerprint": first["config"]["data"]["fingerprint"],
-        "code": "; ".join(sorted({cell.record["code"] for cell in cells})),
+        "code": "; ".join(sorted({cell.code for cell in cells})),
     }
 
 

@@ -1,21 +1,21 @@
-"""Builds the W&B report of a table's runs: rows side by side, then each row's learning curves with its stages.
+"""The W&B report of a table's runs: test scores of all rows side by side, then the learning curves of each row.
 
-    python experiments/wandb/dashboard.py --entity ME --runs runs/miniature_shortcut/genconvit_ed_small
+    python -m experiments.wandb --entity ME --runs runs/miniature_shortcut/genconvit_ed_small
 
-The runs' folders say which rows there are and whether their faces are drawn; the numbers are W&B's, so the runs must be
-there (`wandb sync`). Needs the package wandb-workspaces and a login. Every call makes a new report.
+The rows, and whether their faces are drawn, are read from the run folders; the numbers come from W&B, so the runs must
+be uploaded (`wandb sync`). Needs the package wandb-workspaces and a login. Every call creates a new report.
 """
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from deepfake_ms.cli import print_error
 from deepfake_ms.errors import UserError
 from deepfake_ms.scoring.metrics import LEVELS, TITLES
-from deepfake_ms.training.run_folder import read_run
+from deepfake_ms.training.run_folder import read_record
 from deepfake_ms.training.wandb_run import ID_NAME, STEP, require_login
 
 if TYPE_CHECKING:
@@ -27,21 +27,21 @@ CURVES = {
     "validation/balanced_accuracy": "Validation balanced accuracy",
     "train/loss": "Training loss",
     "learning_rate": "Learning rate",
-    "stage": "Stage: each begins where the line rises",
+    "stage": "Stage number",
 }
 COMPARED = ("auroc", "macro_f1", "balanced_accuracy", "eer")
 SYNTHETIC = "SYNTHETIC DATA"
 WIDTH, HEIGHT = 8, 6
-"""Of a panel, in the units of W&B's grid of 24 columns."""
+"""Size of a panel, in units of W&B's grid of 24 columns."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The runs that belong in one report.
+    """The rows of one report.
 
     Attributes:
-        data, model: their names.
-        names: of the rows, sorted; each is a group in W&B.
+        data, model: names of the data and the model.
+        names: sorted names of the rows; each is a group in W&B.
         synthetic: whether the faces are drawn.
     """
 
@@ -52,24 +52,24 @@ class Rows:
 
 
 def find_rows(folder: Path) -> Rows:
-    """The rows under ``<runs_root>/<data>/<model>`` whose runs W&B knows.
+    """The rows in ``<runs_root>/<data>/<model>`` with runs that were logged to W&B.
 
     Raises:
-        UserError: there are none, or they are about several data or models.
+        UserError: there are none, or they have different data or models.
     """
     runs = sorted(path.parent for path in folder.glob(f"*/seed_*/{ID_NAME}"))
     if not runs:
-        raise UserError(f"{folder} holds no run that was trained with logger=wandb: give --runs RUNS_ROOT/DATA/MODEL.")
-    records = [read_run(run) for run in runs]
+        raise UserError(f"{folder} contains no run trained with logger=wandb: give --runs RUNS_ROOT/DATA/MODEL.")
+    records = [read_record(run) for run in runs]
     about = {(each["config"]["data"]["name"], each["config"]["model"]["name"], each["synthetic"]) for each in records}
     if len(about) > 1:
-        raise UserError(f"{folder} holds runs of several data or models: give --runs RUNS_ROOT/DATA/MODEL.")
+        raise UserError(f"{folder} contains runs with several data or models: give --runs RUNS_ROOT/DATA/MODEL.")
     ((data, model, synthetic),) = about
     return Rows(data, model, tuple(sorted({run.parent.name for run in runs})), synthetic)
 
 
 def build_report(rows: Rows, project: str, entity: str) -> "Report":
-    """The report as an object; nothing is sent before its `save`.
+    """The report as an object; nothing is sent until it is saved.
 
     Raises:
         UserError: wandb-workspaces is not installed.
@@ -82,12 +82,12 @@ def build_report(rows: Rows, project: str, entity: str) -> "Report":
         ) from None
 
     mark = f" · {SYNTHETIC}" if rows.synthetic else ""
-    note = "Drawn faces: nothing here is comparable with published numbers. " if rows.synthetic else ""
+    note = "The faces are drawn: these numbers are not comparable with published ones. " if rows.synthetic else ""
     by_row = {name: _runset(reports, rows, name, project, entity) for name in rows.names}
     blocks = [
         reports.P(
-            f"{note}Bars are means over seeds with their standard deviation. Intervals, paired differences and the "
-            "published numbers: python -m experiments.report."
+            f"{note}Bars are means over seeds with their standard deviation. For confidence intervals, paired "
+            "differences and the published numbers, run python -m experiments.report."
         ),
         reports.TableOfContents(),
         reports.H2(f"Test scores{mark}"),
@@ -100,7 +100,7 @@ def build_report(rows: Rows, project: str, entity: str) -> "Report":
 
 
 def _runset(reports, rows: Rows, name: str, project: str, entity: str) -> "Runset":
-    """A row's runs; their table shows the test scores and nothing else."""
+    """The runs of a row; their table shows only the test scores."""
     from wandb_workspaces.expr import Metric, Tags
 
     scores = [f"summary:test/{level}/{metric}" for level in LEVELS for metric in TITLES]
@@ -116,7 +116,7 @@ def _runset(reports, rows: Rows, name: str, project: str, entity: str) -> "Runse
 
 
 def _comparison(reports, runsets: list["Runset"], mark: str) -> "PanelGrid":
-    """Means over seeds with their deviation, one bar per row, above the tables of all runs' test scores."""
+    """Bar plots of means over seeds with standard deviations, one bar per row, above tables of all test scores."""
     panels = [
         reports.BarPlot(
             title=f"{TITLES[metric]}, test {level}s{mark}",
@@ -132,7 +132,7 @@ def _comparison(reports, runsets: list["Runset"], mark: str) -> "PanelGrid":
 
 
 def _curves(reports, runset: "Runset") -> "PanelGrid":
-    """Learning curves over the steps of all stages, one line per seed, above the stage that each step is in."""
+    """Learning curves over the steps of all stages, one line per seed, with the number of the stage."""
     panels = [
         reports.LinePlot(title=title, x=STEP, y=[metric], smoothing_factor=0, layout=_place(reports, index))
         for index, (metric, title) in enumerate(CURVES.items())
@@ -144,18 +144,20 @@ def _place(reports, index: int):
     return reports.Layout(x=index % 3 * WIDTH, y=index // 3 * HEIGHT, w=WIDTH, h=HEIGHT)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.wandb", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=Path, required=True, help="RUNS_ROOT/DATA/MODEL")
-    parser.add_argument("--entity", required=True, help="W&B user or team that the runs are of")
+    parser.add_argument("--entity", required=True, help="W&B user or team that owns the runs")
     parser.add_argument("--project", default="deepfake_ms", help="default: %(default)s")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         report = build_report(find_rows(options.runs), options.project, options.entity)
-        require_login("The report", "make experiments/report's page, which needs no network")
+        require_login("The report", "use python -m experiments.report, which needs no network")
     except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}", highlight=False)
-        raise SystemExit(2) from None
+        print_error(error)
+        sys.exit(2)
     report.save()
     print(report.url)
 

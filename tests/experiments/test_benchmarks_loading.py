@@ -1,26 +1,18 @@
-"""The loading benchmark in small: its proof of equality, not its times."""
+"""The loading benchmark on few faces: its check that all programs load equal images, not its times."""
 
-import importlib
 from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "experiments" / "benchmarks"
+from experiments.benchmarks import loading
 
 
 @pytest.fixture(scope="module")
-def loading():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield importlib.import_module("loading")
-
-
-@pytest.fixture(scope="module")
-def drawn(loading, tmp_path_factory) -> Path:
+def drawn(tmp_path_factory) -> Path:
     return loading.draw_faces(tmp_path_factory.mktemp("drawn"), count=4)
 
 
-def test_measures_after_the_proof(loading, drawn, tmp_path, monkeypatch):
+def test_measures_after_the_check(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "BATCH_SIZE", 2)
     settings = [loading.Setting(name, "masked_eyes", 0) for name in ("none", "standard")]
     lines = []
@@ -31,11 +23,11 @@ def test_measures_after_the_proof(loading, drawn, tmp_path, monkeypatch):
     assert all("4 images bit-equal" in line for line in lines)
 
 
-def test_refuses_to_time_other_pixels(loading, drawn, tmp_path, monkeypatch):
+def test_refuses_to_time_different_images(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "BATCH_SIZE", 2)
     make = loading.their_loader
     other = loading.Setting("none", "cropped", 0)
-    monkeypatch.setattr(loading, "their_loader", lambda root, eyes, setting: make(root, eyes, other))
+    monkeypatch.setattr(loading, "their_loader", lambda root, landmarks, setting: make(root, landmarks, other))
     settings = [loading.Setting("none", "masked_eyes", 0)]
     with pytest.raises(SystemExit, match="nothing is timed"):
         loading.compare(drawn, tmp_path, settings, count=4, rounds=1, done=print)

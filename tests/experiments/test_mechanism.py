@@ -1,6 +1,5 @@
-"""The mechanism study: which fakes count in which group, and what is written."""
+"""The mechanism study: the groups of fakes, and the files that it writes."""
 
-import importlib
 import json
 from pathlib import Path
 
@@ -9,15 +8,8 @@ import pytest
 from fake_runs import make_run
 
 from deepfake_ms.errors import UserError
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def mechanism():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(REPOSITORY)
-        return importlib.import_module("experiments.mechanism.mechanism")
+from experiments.mechanism import __main__ as mechanism
+from experiments.report.cells import SCORED
 
 
 def write_corpus(folder: Path, eyes: dict[str, float]) -> Path:
@@ -27,33 +19,33 @@ def write_corpus(folder: Path, eyes: dict[str, float]) -> Path:
     return folder
 
 
-def test_groups_share_the_real_faces_and_divide_the_fakes(mechanism):
+def test_groups_share_the_real_faces_and_divide_the_fakes():
     predictions = pd.DataFrame({"video_id": ["r", "a", "b", "b"], "label": [0, 1, 1, 1]})
     eyes = {"a": True, "b": False}
     chosen = [mechanism.choose_group(predictions, eyes, group)["video_id"].tolist() for group in mechanism.GROUPS]
     assert chosen == [["r", "a", "b", "b"], ["r", "a"], ["r", "b", "b"]]
-    with pytest.raises(UserError, match="b is none of the corpus's fakes"):
+    with pytest.raises(UserError, match="The corpus has no fake b"):
         mechanism.choose_group(predictions, {"a": True}, mechanism.GROUPS[1])
 
 
-def test_a_corpus_without_a_difference_is_refused(mechanism, tmp_path):
-    with pytest.raises(UserError, match="is missing: name the folder of a drawn corpus"):
+def test_a_corpus_without_a_difference_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is missing: give the folder of a drawn corpus"):
         mechanism.read_eye_artefacts(tmp_path)
     corpus = write_corpus(tmp_path / "corpus", {"a": 1.0, "b": 0.3})
     with pytest.raises(UserError, match="eye_share_test below 1"):
         mechanism.read_eye_artefacts(corpus)
 
 
-def test_rows_and_differences_are_written_with_their_groups(mechanism, tmp_path, capsys):
+def test_rows_and_differences_are_written_with_their_groups(tmp_path, capsys):
     runs = tmp_path / "runs/drawn/tiny"
-    for row, seen in (("base", (1, 3)), ("mep", ())):
+    for row, seen in (("base", (1, 3)), ("mep", ()), ("wl_rf", ()), ("mouth_mask", ())):
         folder = make_run(runs, row, 0)
-        path = folder / "evaluation/test_handoff/predictions.parquet"
+        path = folder / SCORED / "predictions.parquet"
         faces = pd.read_parquet(path)
         number = faces["video_id"].str[1:].astype(int)
         faces["fake_probability"] = 0.2 + 0.1 * number.isin(seen) + 0.001 * (number % 5)
         faces.to_parquet(path)
-    # Of the fakes v01, v03, .. v11 the first two have the artefact, and only `base` sees them.
+    # Of the fakes v01, v03, ..., v11 the first two have the artefact, and only `base` detects them.
     eyes = {f"v{number:02}": float(number in (1, 3)) for number in range(1, 12, 2)}
     corpus = write_corpus(tmp_path / "corpus", eyes)
     options = ["--runs", str(runs), "--corpus", str(corpus), "--output", str(tmp_path), "--resamples", "100"]
@@ -69,4 +61,5 @@ def test_rows_and_differences_are_written_with_their_groups(mechanism, tmp_path,
     assert written.startswith("# SYNTHETIC")
     assert "drawn abc123, test set of split official; mean" in written
     assert "| MEP | base | masked-eye stages |" in written
+    assert "| WL+RF+mouth mask | WL+RF | masked mouth |" in written
     assert "SYNTHETIC" in capsys.readouterr().out

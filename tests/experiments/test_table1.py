@@ -1,72 +1,59 @@
-"""Table 1: its experiments, the labels of its published numbers, and a report over runs of several models."""
+"""Table 1: its experiments, the labels of its published numbers, and a report on runs of several models."""
 
-import importlib
 import json
 import re
 
-import hydra
 import numpy as np
 import pandas as pd
 import pytest
-from fake_runs import REPOSITORY, make_run, module, run_report
+from fake_runs import PUBLISHED, REPOSITORY, make_run, run_report
 from sklearn.metrics import roc_auc_score
 
-from deepfake_ms.assembly import build_curriculum
-from deepfake_ms.cli import CONFIG_FOLDER
+from deepfake_ms.assembly import run_config
+from deepfake_ms.cli import CONFIG_FOLDER, compose
 from deepfake_ms.errors import UserError
+from experiments.paper_audit.__main__ import PUBLISHED as PUBLISHED_PATH
+from experiments.paper_audit.findings import PAPER_TEST_SET
+from experiments.paper_audit.row_audit import RowAudit, read_published
+from experiments.report import __main__ as program
+from experiments.report.cells import SCORED, collect
+from experiments.report.paper_tables import TABLE_1, TABLE_2, published_numbers
+from experiments.report.protocol import check_protocol
+from experiments.sweep.plan import plan_runs
 
-pytest.importorskip("matplotlib")
-pytest.importorskip("jinja2")
-
-PUBLISHED = pd.read_csv(REPOSITORY / "experiments" / "published.csv", dtype=str, keep_default_na=False)
 FILES = {path.stem: path for path in sorted((CONFIG_FOLDER / "experiment").glob("table1_*.yaml"))}
 AUGMENTATIONS = {"table1_recce": "horizontal_flip", "table1_caddm": "facial_swap", "table1_ours": "random_flips"}
 FAMILIES = {"table1_genconvit": "genconvit_ed", "table1_ours": "genconvit_ed", "table1_genconvit_ensemble": "genconvit"}
 
 
-@pytest.fixture(scope="module")
-def table():
-    return module("paper_tables").TABLE_1
-
-
-def compose(*overrides):
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return hydra.compose("train", overrides=list(overrides))
-
-
-def audit_module(name):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(REPOSITORY / "experiments" / "paper_audit")
-        return importlib.import_module(name)
-
-
 # --- experiments
 
 
-def test_every_row_has_an_experiment_and_every_experiment_a_row(table):
-    assert FILES.keys() == {row.experiment for row in table.rows}
+def test_every_row_has_an_experiment_and_every_experiment_a_row():
+    assert FILES.keys() == {row.experiment for row in TABLE_1.rows}
     printed = PUBLISHED.loc[PUBLISHED["table"] == "1", "row"]
-    assert [row.published for row in table.rows if row.published] == list(printed)
+    assert [row.published for row in TABLE_1.rows if row.published] == list(printed)
 
 
 @pytest.mark.parametrize("experiment", FILES)
-def test_a_row_is_its_detector_in_both_sizes(table, experiment):
-    row = next(row for row in table.rows if row.experiment == experiment)
+def test_a_row_is_its_detector_in_both_sizes(experiment):
+    row = next(row for row in TABLE_1.rows if row.experiment == experiment)
     family = FAMILIES.get(experiment, experiment.removeprefix("table1_"))
     ours = experiment == "table1_ours"
     for size, name in (("full", family), ("small", f"{family}_small")):
         if size == "small" and row.full_size_only:
-            assert not (CONFIG_FOLDER / "model" / f"{name}.yaml").exists()
+            assert not (CONFIG_FOLDER / "model" / family / "small.yaml").exists()
             continue
         cfg = compose(f"experiment={experiment}", f"size={size}")
-        alone = compose(f"model={name}")
+        alone = compose(f"model={family}", f"size={size}")
         assert cfg.name == experiment
+        assert cfg.model.name == name
         assert cfg.model == alone.model
         assert cfg.optimization == alone.optimization
         assert cfg.augmentation.name == AUGMENTATIONS.get(experiment, "standard")
         assert cfg.loss.class_weights == {"real": 1.0, "fake": 1.85 if ours else 1.0}
-        faces = [stage.faces for stage in build_curriculum(cfg).stages]
-        assert faces == (["masked_eyes", "cropped", "masked_eyes"] if ours else ["cropped"])
+        stages = [stage["name"] for stage in run_config(cfg, "abc")["curriculum"]["stages"]]
+        assert stages == (["1_masked_eyes", "2_cropped", "3_masked_eyes"] if ours else ["1_cropped"])
 
 
 @pytest.mark.parametrize("experiment", FILES)
@@ -75,12 +62,12 @@ def test_full_size_rows_can_start_from_pretrained_weights(experiment):
 
 
 @pytest.mark.parametrize("experiment", FILES)
-def test_a_row_opens_with_its_command_and_the_published_numbers(table, experiment):
+def test_a_row_opens_with_its_command_and_the_published_numbers(experiment):
     opening = FILES[experiment].read_text().split("defaults:")[0]
-    row = next(row for row in table.rows if row.experiment == experiment)
+    row = next(row for row in TABLE_1.rows if row.experiment == experiment)
     size = " size=full" if row.full_size_only else ""
-    assert f"#   python -m deepfake_ms.train experiment={experiment}{size}\n" in opening
-    numbers = module("paper_tables").published_numbers(table, PUBLISHED).get(experiment)
+    assert f"#   deepfake-ms train experiment={experiment}{size}\n" in opening
+    numbers = published_numbers(TABLE_1, PUBLISHED).get(experiment)
     if numbers is None:
         assert "# Published: nothing.\n" in opening
         return
@@ -88,34 +75,30 @@ def test_a_row_opens_with_its_command_and_the_published_numbers(table, experimen
     kind = "macro F1" if row.f1 == "macro_f1" else "F1"
     assert f"# Published on Celeb-DF v2: accuracy {accuracy}, {kind} {f1}, AUROC {auroc}.\n" in opening
     fits = {
-        "f1_real": "F1 fits that of the real class only",
-        "f1_open": "F1 fits macro and that of the real class",
-        "f1_weighted": "F1 fits weighted only",
+        "f1_real": "F1 can only be that of the real class",
+        "f1_open": "F1 can be macro or that of the real class",
+        "f1_weighted": "F1 can only be weighted",
         "f1_impossible": "accuracy and F1 fit no averaging",
     }
-    assert row.f1 == "macro_f1" or f"# By the paper audit, {fits[row.f1]}.\n" in opening
+    assert row.f1 == "macro_f1" or f"# According to the paper audit, {fits[row.f1]}.\n" in opening
 
 
-def test_the_small_sweep_leaves_out_what_has_no_small_variant(table):
+def test_the_small_sweep_leaves_out_what_has_no_small_variant():
     makefile = (REPOSITORY / "Makefile").read_text()
     left_out = re.search(r"^FULL_SIZE_ONLY := (.*)$", makefile, re.MULTILINE)[1].split(",")
-    assert set(left_out) == {row.experiment for row in table.rows if row.full_size_only}
+    assert set(left_out) == {row.experiment for row in TABLE_1.rows if row.full_size_only}
 
 
 def test_two_rows_are_trained_once_for_both_tables():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(REPOSITORY / "experiments" / "sweep")
-        plan = importlib.import_module("plan")
     for one, two in (("table1_genconvit", "table2_base"), ("table1_ours", "table2_wl_rf_mep")):
-        cells = plan.plan_cells([one, two], [0], [])
-        assert cells[0].stages == cells[1].stages
+        runs = plan_runs([one, two], [0], [])
+        assert runs[0].stages == runs[1].stages
 
 
 # --- published numbers
 
 
-def test_f1_is_called_what_the_paper_audit_finds(table):
-    auditing, program = audit_module("row_audit"), audit_module("paper_audit")
+def test_f1_is_called_what_the_paper_audit_finds():
     names = {
         ("macro",): "macro_f1",
         ("real",): "f1_real",
@@ -123,20 +106,19 @@ def test_f1_is_called_what_the_paper_audit_finds(table):
         ("macro", "real"): "f1_open",
         (): "f1_impossible",
     }
-    rows = {row.name: row for row in auditing.read_published(program.PUBLISHED) if row.table == "1"}
-    for row in table.rows:
+    rows = {row.name: row for row in read_published(PUBLISHED_PATH) if row.table == "1"}
+    for row in TABLE_1.rows:
         if row.published:
-            fits = auditing.RowAudit(rows[row.published], program.PAPER_TEST_SET).fits
+            fits = RowAudit(rows[row.published], PAPER_TEST_SET).fits
             assert row.f1 == names[tuple(sorted(fits))], row.title
 
 
-def test_published_f1_is_never_mixed(table):
-    tables = module("paper_tables")
-    numbers = tables.published_numbers(table, PUBLISHED)
+def test_published_f1_is_never_mixed():
+    numbers = published_numbers(TABLE_1, PUBLISHED)
     assert {name for name, values in numbers.items() if "macro_f1" in values} == {"table1_genconvit", "table1_ours"}
     assert numbers["table1_resnet50"] == {"accuracy": "0.9200", "f1_real": "0.5880", "auroc": "0.9190"}
-    assert table.mixes_f1
-    assert not tables.TABLE_2.mixes_f1
+    assert TABLE_1.mixes_f1
+    assert not TABLE_2.mixes_f1
 
 
 # --- report
@@ -154,7 +136,7 @@ def written(tmp_path_factory):
     runs = root / "runs" / "tiny"
     for seed in (0, 1):
         make_detector(runs, "genconvit", seed, "genconvit_ed_small")
-        make_detector(runs, "resnet50", seed, "resnet50_small", skill=2.0, recipe__epochs=9)
+        make_detector(runs, "resnet50", seed, "resnet50_small", skill=2.0, curriculum__stages__0__epochs=9)
     make_detector(runs, "ours", 0, "genconvit_ed_small", stages=3, loss__name="weighted")
     make_detector(runs, "resnet50", 0, "resnet50", synthetic=False)
     run_report(runs, root / "output", "--table", "1", "--size", "small")
@@ -176,7 +158,7 @@ def numbers(written):
     return pd.read_csv(written / "output" / "results_SYNTHETIC.csv", dtype={"threshold": str, "seeds": str})
 
 
-def test_rows_of_several_models_stand_in_one_table(written, numbers):
+def test_rows_of_several_models_are_in_one_table(written, numbers):
     cells = numbers[numbers["kind"] == "cell"].set_index(["experiment", "seeds"])["status"]
     assert cells["table1_resnet50", "1"] == "complete"
     assert cells["table1_ours", "1"] == "missing"
@@ -195,7 +177,7 @@ def test_differences_are_paired_to_genconvit(written, numbers):
     }
 
     def auroc(model, row, seed):
-        folder = written / "runs" / "tiny" / model / f"table1_{row}" / f"seed_{seed}" / "evaluation" / "test_handoff"
+        folder = written / "runs" / "tiny" / model / f"table1_{row}" / f"seed_{seed}" / SCORED
         table = pd.read_parquet(folder / "predictions.parquet")
         return roc_auc_score(table["label"], table["fake_probability"])
 
@@ -222,7 +204,7 @@ def test_published_f1_is_labelled_where_it_stands(page, numbers):
     published = numbers[numbers["kind"] == "published"]
     assert set(published.loc[published["metric"] == "macro_f1", "row"]) == {"GenConViT", "ours"}
     note = page[page.index("</table>") :].split("</figure>")[0]
-    assert "The published F1 are not one metric and cannot be ranked" in note
+    assert "The published F1 scores use different averagings and cannot be ranked" in note
     assert "of the real class: ResNet-50, EfficientNet-b7, BiT; weighted: RECCE;" in note
 
 
@@ -245,17 +227,17 @@ def test_small_variants_and_drawn_faces_are_labelled_everywhere(page, text):
     figures = re.findall(r'<svg[^>]*aria-label="([^"]*)"', page)
     assert len(figures) > 10
     assert all(label in figure for figure in figures)
-    assert "tell nothing about the full-size, pretrained detectors" in page
+    assert "say nothing about the full-size, pretrained detectors" in page
 
 
 def test_rows_without_a_small_variant_say_so(text):
-    assert "Without a small variant, and so not trained here: Linear probe, SENet-154." in text
+    assert "Not trained, because there is no small variant: Linear probe, SENet-154." in text
     assert re.search(r"^\| Linear probe \| full size only \|", text, re.MULTILINE)
     assert "Linear probe − GenConViT" not in text
     assert "SENet − GenConViT" in text
 
 
-def test_the_page_tells_how_each_row_was_trained(page):
+def test_the_page_shows_how_each_row_was_trained(page):
     start = page.index("How each row was trained</figcaption>")
     grid = page[start : page.index("</table>", start)]
     rows = re.findall(r'<th scope="row">([^<]*)</th><td class="plain">([^<]*)</td>', grid)
@@ -263,46 +245,46 @@ def test_the_page_tells_how_each_row_was_trained(page):
         ("ResNet-50", "resnet50_small"),
         ("GenConViT", "genconvit_ed_small"),
         ("ours", "genconvit_ed_small"),
+        ("", ""),  # its second and third stage
+        ("", ""),
     ]
-    assert "9 epochs over all stages" in grid
+    epochs = re.findall(r'<td class="plain">(\d+)</td>', grid)
+    assert epochs == ["9", "2", "2"]
 
 
-def test_both_sizes_in_one_folder_need_a_choice(written, table):
-    collect = module("cells").collect
+def test_both_sizes_in_one_folder_need_a_choice(written):
     runs = written / "runs" / "tiny"
-    with pytest.raises(UserError, match="table1_resnet50 under several models: give --size"):
-        collect(table, runs, written / "sweep")
-    full = collect(table, runs, written / "sweep", size="full")
+    with pytest.raises(UserError, match="table1_resnet50 with several models: give --size"):
+        collect(TABLE_1, runs, written / "sweep")
+    full = collect(TABLE_1, runs, written / "sweep", size="full")
     assert [cell.name for cell in full if cell.complete] == ["table1_resnet50/seed_0"]
-    assert {row.experiment for row in table.rows} == {cell.experiment for cell in full}
+    assert {row.experiment for row in TABLE_1.rows} == {cell.experiment for cell in full}
 
 
-def test_small_and_full_size_do_not_stand_in_one_table(tmp_path, table):
+def test_small_and_full_size_are_not_compared(tmp_path):
     for seed in (0, 1):
         make_detector(tmp_path, "genconvit", seed, "genconvit_ed_small")
     make_detector(tmp_path, "vit", 0, "vit")
-    cells = module("cells").collect(table, tmp_path, tmp_path / "sweep")
-    apart = module("protocol").settle_protocol(table, cells).apart
-    assert apart == ["table1_vit/seed_0 is not in the table: it differs from the other cells in small or full size."]
+    excluded = check_protocol(TABLE_1, collect(TABLE_1, tmp_path, tmp_path / "sweep")).excluded
+    assert excluded == ["table1_vit/seed_0 is excluded: it differs from the other runs in small or full size."]
 
 
-def test_jobs_of_another_size_say_nothing(tmp_path, table):
-    runs = tmp_path / "tiny"
+def test_jobs_of_another_size_are_ignored(tmp_path):
+    runs = tmp_path / "miniature"
     make_detector(runs, "genconvit", 0, "genconvit_ed_small")
     for size, experiment in (("full", "table1_bit"), ("small", "table1_vit")):
         folder = tmp_path / "multirun" / experiment
         folder.mkdir(parents=True)
         record = {"status": "failed", "exit_code": 1, "overrides": [f"experiment={experiment}", f"size={size}"]}
         (folder / "job.json").write_text(json.dumps(record))
-    cells = module("cells").collect(table, runs, tmp_path / "multirun", size="small")
+    cells = collect(TABLE_1, runs, tmp_path / "multirun", size="small")
     status = {cell.experiment: cell.status for cell in cells}
     assert status["table1_bit"] == "missing"
     assert status["table1_vit"] == "failed: exit status 1, attempt 1"
 
 
 def test_the_report_goes_beside_the_table(written, monkeypatch, tmp_path):
-    main = module("__main__")
-    monkeypatch.setattr(main, "EXPERIMENTS", tmp_path)
+    monkeypatch.setattr(program, "EXPERIMENTS", tmp_path)
     (tmp_path / "published.csv").write_text((REPOSITORY / "experiments" / "published.csv").read_text())
-    main.main(["--table", "1", "--runs", str(written / "runs" / "tiny"), "--size", "small", "--resamples", "100"])
+    program.main(["--table", "1", "--runs", str(written / "runs" / "tiny"), "--size", "small", "--resamples", "100"])
     assert (tmp_path / "table1" / "output" / "tiny_small" / "table1_SYNTHETIC.html").is_file()

@@ -1,4 +1,4 @@
-"""The report: what it says of finished, missing and mixed runs, and that its page holds what a browser needs."""
+"""The report: finished, unfinished and incomparable runs, and a page that a browser shows without errors."""
 
 import html
 import json
@@ -10,21 +10,22 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from fake_runs import REPOSITORY, STAGES, THRESHOLD, make_predictions, make_run, module, run_report
+from fake_runs import PUBLISHED, REPOSITORY, STAGES, THRESHOLD, make_predictions, make_run, run_report
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
+from deepfake_ms.assembly import run_config
+from deepfake_ms.cli import compose
 from deepfake_ms.errors import UserError
+from experiments.report.cells import SCORED, collect
+from experiments.report.paper_tables import TABLE_2, Comparison, PaperTable, Row, published_numbers
+from experiments.report.protocol import check_protocol
 
-pytest.importorskip("matplotlib")
-pytest.importorskip("jinja2")
-
-PUBLISHED = pd.read_csv(REPOSITORY / "experiments" / "published.csv", dtype=str, keep_default_na=False)
 VOID = {"meta", "link", "br", "path", "use", "rect", "circle", "line"}
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """base with both seeds, WL without seed 1, MEP unfinished with seed 1, and the report on them."""
+    """base with both seeds, WL only with seed 0, MEP unfinished with seed 1, and the report on them."""
     root = tmp_path_factory.mktemp("report")
     runs = root / "runs" / "drawn" / "tiny"
     for seed in (0, 1):
@@ -56,7 +57,7 @@ def line(numbers, **wanted):
 
 def scores_of(written, row, seed):
     folder = written / "runs" / "drawn" / "tiny" / f"table2_{row}" / f"seed_{seed}"
-    table = pd.read_parquet(folder / "evaluation" / "test_handoff" / "predictions.parquet")
+    table = pd.read_parquet(folder / SCORED / "predictions.parquet")
     return table["label"], table["fake_probability"], table
 
 
@@ -111,15 +112,15 @@ def test_base_at_its_own_threshold_is_the_control(written, numbers):
     assert row["mean"] == pytest.approx(np.mean(expected))
 
 
-def test_cells_tell_what_is_with_them(numbers):
+def test_the_status_of_every_cell(numbers):
     cells = numbers[numbers["kind"] == "cell"].set_index(["experiment", "seeds"])["status"]
-    assert len(cells) == 2 * 14
+    assert len(cells) == 2 * 16
     assert cells["table2_base", "1"] == "complete"
     assert cells["table2_wl", "1"] == "missing"
     assert cells["table2_mep", "1"] == "unfinished: stage 2 of 3"
 
 
-def test_published_numbers_are_as_printed_and_apart(numbers, page):
+def test_published_numbers_are_as_printed_and_separate(numbers, page):
     published = numbers[numbers["kind"] == "published"]
     assert len(published) == 3 * (PUBLISHED["table"] == "2").sum()
     assert set(published["data"]) == {"Celeb-DF v2"}
@@ -144,7 +145,7 @@ def test_markdown_says_synthetic_and_marks_cells(written):
 
 
 class Reader(HTMLParser):
-    """Checks that elements close in order; collects ids, addresses and the text of titles and headings."""
+    """Checks that elements are closed in order; collects ids, addresses and the text of titles and headings."""
 
     def __init__(self):
         super().__init__()
@@ -199,7 +200,7 @@ def test_page_says_synthetic_everywhere(page, read):
 
 def test_page_shows_stage_borders_and_confusion(written, page):
     curves = next(svg for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL) if "Learning curves: MEP" in svg)
-    assert all(name.replace("_", " ") in curves for name in STAGES)
+    assert all(part in curves for name in STAGES for part in name.replace("_", " ").rsplit(" ", 1))
     label, p, _ = scores_of(written, "wl", 0)
     hits = confusion_matrix(label, p > 0.5)[0, 0]
     start = page.index("WL, seed 0</figcaption>", page.index('id="confusion"'))
@@ -219,110 +220,167 @@ def test_nothing_says_synthetic_if_nothing_is(tmp_path):
     [
         ({"data__fingerprint": "other"}, "data fingerprint"),
         ({"manifest_sha256": "9"}, "prepared faces"),
-        ({"recipe__epochs": 7}, "optimization.epochs"),
+        ({"optimization__epochs": 7}, "optimization.epochs"),
+        ({"trainer__precision": "bf16-mixed"}, "trainer.precision"),
+        ({"curriculum__carry": "last"}, "curriculum.carry"),
+        ({"curriculum__stages__0__optimizer": {"name": "Adam"}}, "curriculum.stages.optimizer"),
+        ({"curriculum__stages__0__freeze": ["backbone"]}, "curriculum.stages.freeze"),
         ({"synthetic": False}, "synthetic or real data"),
         ({"code_sha256": "9"}, "code"),
         ({"loss__name": "weighted"}, "loss.name"),
     ],
 )
-def test_other_protocols_are_put_apart(tmp_path, changes, named):
+def test_runs_with_another_protocol_are_excluded(tmp_path, changes, named):
     make_run(tmp_path, "base", 0)
     make_run(tmp_path, "base", 1, **changes)
     make_run(tmp_path, "wl", 0)
-    tables = module("paper_tables")
-    cells = module("cells").collect(tables.TABLE_2, tmp_path, tmp_path / "sweep")
-    settled = module("protocol").settle_protocol(tables.TABLE_2, cells)
-    sentence = f"table2_base/seed_1 is not in the table: it differs from the other cells in {named}."
-    assert settled.apart == [sentence]
-    assert {cell.name for cell in settled.cells if cell.complete} == {"table2_base/seed_0", "table2_wl/seed_0"}
+    checked = check_protocol(TABLE_2, collect(TABLE_2, tmp_path, tmp_path / "sweep"))
+    assert checked.excluded == [f"table2_base/seed_1 is excluded: it differs from the other runs in {named}."]
+    assert {cell.name for cell in checked.cells if cell.complete} == {"table2_base/seed_0", "table2_wl/seed_0"}
 
 
-def test_other_test_faces_are_put_apart(tmp_path):
+def test_runs_with_other_test_faces_are_excluded(tmp_path):
     make_run(tmp_path, "base", 0)
     folder = make_run(tmp_path, "base", 1)
     make_run(tmp_path, "wl", 0)
-    make_predictions(1, 5, videos=10).to_parquet(folder / "evaluation" / "test_handoff" / "predictions.parquet")
-    tables = module("paper_tables")
-    cells = module("cells").collect(tables.TABLE_2, tmp_path, tmp_path / "sweep")
-    settled = module("protocol").settle_protocol(tables.TABLE_2, cells)
-    assert [cell.name for cell in settled.cells if cell.status == "apart: other test faces"] == ["table2_base/seed_1"]
+    make_predictions(1, 5, videos=10).to_parquet(folder / SCORED / "predictions.parquet")
+    checked = check_protocol(TABLE_2, collect(TABLE_2, tmp_path, tmp_path / "sweep"))
+    excluded = [cell.name for cell in checked.cells if cell.status == "excluded: different test faces"]
+    assert excluded == ["table2_base/seed_1"]
 
 
-def test_other_code_stands_in_the_table_on_demand(tmp_path, capsys):
+def test_runs_of_other_code_are_compared_on_demand(tmp_path, capsys):
     runs = tmp_path / "drawn" / "tiny"
     make_run(runs, "base", 0)
     make_run(runs, "base", 1, code_sha256="9", code="deepfake_ms 0.1.0 (bbbb)")
     run_report(runs, tmp_path / "output", "--any-code")
-    assert "2 of 28 runs are in the numbers" in capsys.readouterr().out
+    assert "2 of 32 runs are included in the numbers" in capsys.readouterr().out
     text = (tmp_path / "output" / "table2_SYNTHETIC.md").read_text()
-    assert "runs of different code stand together: deepfake_ms 0.1.0 (aaaa), deepfake_ms 0.1.0 (bbbb)" in text
+    assert "runs of different code versions are compared: deepfake_ms 0.1.0 (aaaa), deepfake_ms 0.1.0 (bbbb)" in text
 
 
-def test_launcher_tells_why_a_cell_has_no_numbers(tmp_path):
+def test_what_trained_a_stage_counts_and_not_what_began_the_run(tmp_path, capsys):
     runs = tmp_path / "drawn" / "tiny"
     make_run(runs, "base", 0)
+    path = make_run(runs, "mep", 0, stages=3) / "chain.json"
+    chain = json.loads(path.read_text())
+    chain["stages"][2]["trained_by"][0] |= {"code": "deepfake_ms 0.1.0 (bbbb)", "code_sha256": "9", "device": "GPU"}
+    path.write_text(json.dumps(chain))
+    run_report(runs, tmp_path / "output")
+    assert "table2_mep/seed_0 is excluded: it differs from the other runs in code." in capsys.readouterr().out
+    run_report(runs, tmp_path / "output", "--any-code")
+    text = (tmp_path / "output" / "table2_SYNTHETIC.md").read_text()
+    assert "different code, libraries or hardware: table2_mep/seed_0." in text
+    assert "- Hardware of the runs: GPU, 1 process; cpu, 1 process\n" in text
+    assert "| complete | deepfake_ms 0.1.0 (aaaa); deepfake_ms 0.1.0 (bbbb) |" in text
+
+
+def test_the_launchers_records_explain_missing_numbers(tmp_path):
+    runs = tmp_path / "celebdf_v2" / "genconvit_ed_small"
+    make_run(runs, "base", 0)
     make_run(runs, "mep", 0, stages=3, done=2)
-    told = [
-        ("table2_wl", ["seed=0"], {"status": "failed", "exit_code": 3, "attempt": 2}),
-        ("table2_mep", ["seed=0", "model=tiny"], {"status": "killed", "signal": "SIGKILL", "exit_code": None}),
-        ("table2_na", ["seed=0", "model=another"], {"status": "failed", "exit_code": 1}),
-        ("table2_rf", [], {"status": "timeout"}),
+    corpus = "data=celebdf_v2"
+    jobs = [
+        ("table2_wl", [corpus, "seed=0"], {"status": "failed", "exit_code": 3, "attempt": 2}),
+        ("table2_mep", [corpus, "model=genconvit_ed"], {"status": "killed", "signal": "SIGKILL", "exit_code": None}),
+        ("table2_na", [corpus, "model=resnet50"], {"status": "failed", "exit_code": 1}),
+        ("table2_wl_na", [corpus, "size=full"], {"status": "failed", "exit_code": 1}),
+        ("table2_wl_rf", ["data=dfdc"], {"status": "failed", "exit_code": 1}),
+        ("table2_na_mep", [corpus, "name=another_row"], {"status": "failed", "exit_code": 1}),
+        ("table2_rst", [corpus, "recipe.epochs=3"], {"status": "failed", "exit_code": 1}),
+        ("table2_rf", ["data=folder", "data.name=celebdf_v2"], {"status": "timeout"}),
     ]
-    for experiment, overrides, record in told:
+    for experiment, overrides, record in jobs:
         folder = tmp_path / "multirun" / experiment
         folder.mkdir(parents=True)
         record |= {"program": "train train", "overrides": [f"experiment={experiment}", *overrides]}
         (folder / "job.json").write_text(json.dumps(record))
-    (tmp_path / "multirun" / "table2_rf" / "log.txt").write_text("")
-    cells = module("cells").collect(module("paper_tables").TABLE_2, runs, tmp_path / "multirun")
+    cells = collect(TABLE_2, runs, tmp_path / "multirun")
     status = {cell.experiment: cell.status for cell in cells}
     assert status["table2_wl"] == "failed: exit status 3, attempt 2"
     assert status["table2_mep"] == "unfinished: stage 3 of 3; killed: SIGKILL, attempt 1"
-    assert status["table2_na"] == "missing"
     assert status["table2_rf"] == "timeout"
+    elsewhere = ("na", "wl_na", "wl_rf", "na_mep", "rst")
+    assert [status[f"table2_{name}"] for name in elsewhere] == ["missing"] * len(elsewhere)
+
+
+def test_rows_differ_only_in_what_the_table_varies(tmp_path):
+    """The resolved configurations of all rows of Table 2 have one protocol."""
+    configs = [run_config(compose(f"experiment={row.experiment}"), "abc") for row in TABLE_2.rows]
+    for row, config in zip(TABLE_2.rows, configs, strict=True):
+        path = make_run(tmp_path, row.experiment.removeprefix("table2_"), 0) / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"config": config}))
+    checked = check_protocol(TABLE_2, collect(TABLE_2, tmp_path, tmp_path / "sweep"))
+    assert checked.excluded == []
+    masks = {cell.experiment: cell.record["config"]["curriculum"]["stages"][0]["mask"] for cell in checked.cells}
+    names = {experiment: mask["name"] for experiment, mask in masks.items() if mask}
+    assert names["table2_random_mask"] == "random_boxes"
+    assert names["table2_mouth_mask"] == "mouth"
+    assert names["table2_wl_rf_mep"] == "eyes"
+
+
+def test_training_grid_has_a_line_per_stage_and_what_they_share_once(tmp_path):
+    runs = tmp_path / "drawn" / "tiny"
+    make_run(runs, "base", 0)
+    changed = {"curriculum__stages__1__augmentation": {"name": "none"}, "curriculum__stages__2__mask__name": "mouth"}
+    make_run(runs, "mep", 0, stages=3, **changed)
+    run_report(runs, tmp_path / "output")
+    text = (tmp_path / "output" / "table2_SYNTHETIC.md").read_text()
+    grid = text[text.index("### How each row was trained") :].split("\n\n")[1]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in grid.splitlines()]
+    names, _, base, *mep = lines
+    shared = ["tiny", "from scratch"]
+    optimization = ["SGD at 0.1, StepLR, batches of 8", "–", "best, by validation/loss"]
+    assert names[3:7] == ["faces", "epochs", "augmentation", "loss, weight on fake"]
+    assert base == ["base", *shared, "cropped", "2", "standard", "cross_entropy, 1", *optimization]
+    assert mep == [
+        ["MEP", *shared, "masked: eyes", "2", "standard", "cross_entropy, 1", *optimization],
+        ["", "", "", "cropped", "", "none", "", "", "", ""],
+        ["", "", "", "masked: mouth", "", "standard", "", "", "", ""],
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "status"),
     [
         ("run.json", "{", "damaged: run.json (JSONDecodeError)"),
-        ("run.json", '{"config": {"curriculum": {"stages": [1]}}}', "damaged: run.json (KeyError)"),
+        ("run.json", "[]", "damaged: run.json (AttributeError)"),
+        ("run.json", '{"synthetic": true, "config": {}}', "made by an earlier version"),
+        ("run.json", '{"format": 2, "config": {"curriculum": {"stages": [1]}}}', "damaged: run.json (KeyError)"),
         (
             "run.json",
-            '{"synthetic": true, "config": {"curriculum": {"stages": [1]}}}',
+            '{"format": 2, "synthetic": true, "config": {"curriculum": {"stages": [1]}}}',
             "damaged: run.json has no config_sha256",
         ),
         ("chain.json", "[]", "damaged: chain.json (TypeError)"),
         ("metrics.csv", "", "damaged: metrics.csv (EmptyDataError)"),
-        ("evaluation/test_handoff/scores.json", None, "trained, not scored"),
-        ("evaluation/test_handoff/predictions.parquet", "x", "damaged: predictions.parquet (ArrowInvalid)"),
+        ("evaluation/test/selected/scores.json", None, "trained, not scored"),
+        ("evaluation/test/selected/predictions.parquet", "x", "damaged: predictions.parquet (ArrowInvalid)"),
     ],
 )
 def test_a_damaged_run_is_marked(tmp_path, name, content, status):
     path = make_run(tmp_path, "base", 0) / name
     path.unlink() if content is None else path.write_text(content)
-    cells = module("cells").collect(module("paper_tables").TABLE_2, tmp_path, tmp_path / "sweep")
+    cells = collect(TABLE_2, tmp_path, tmp_path / "sweep")
     assert cells[0].status == status
     assert cells[0].synthetic or "synthetic" not in (tmp_path / "table2_base" / "seed_0" / "run.json").read_text()
 
 
-def test_runs_scored_before_thresholds_were_recorded(tmp_path):
+def test_runs_whose_validation_lacks_a_class_have_no_threshold(tmp_path):
     runs = tmp_path / "drawn" / "tiny"
-    make_run(runs, "base", 0, thresholds=None)
+    make_run(runs, "base", 0, thresholds={"frame": None, "video": None})
     make_run(runs, "wl", 0, thresholds={"frame": 0.4, "video": None})
     run_report(runs, tmp_path / "output")
     numbers = pd.read_csv(tmp_path / "output" / "results_SYNTHETIC.csv", dtype=str)
     chosen = numbers[numbers["threshold"] == "validation"]
     assert set(chosen["experiment"]) == {"table2_wl"}
     assert set(chosen["level"]) == {"frame"}
-    assert (
-        "Without a validation-chosen threshold: table2_base/seed_0"
-        in (tmp_path / "output" / "table2_SYNTHETIC.md").read_text()
-    )
+    text = (tmp_path / "output" / "table2_SYNTHETIC.md").read_text()
+    assert "because validation lacks a class: table2_base/seed_0, table2_wl/seed_0." in text
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"), [((), "holds no run of Table 2"), (("--resamples", "9"), "--resamples 9 is too few")]
+    ("arguments", "sentence"), [((), "contains no run of Table 2"), (("--resamples", "9"), "--resamples 9 is too few")]
 )
 def test_program_refuses_with_one_sentence(tmp_path, capsys, arguments, sentence):
     with pytest.raises(SystemExit, match="2"):
@@ -336,29 +394,26 @@ def test_program_refuses_with_one_sentence(tmp_path, capsys, arguments, sentence
 def test_rows_are_found_under_their_models(tmp_path):
     make_run(tmp_path / "one", "base", 0)
     make_run(tmp_path / "other", "wl", 4)
-    collect, table = module("cells").collect, module("paper_tables").TABLE_2
-    cells = collect(table, tmp_path, tmp_path / "sweep", seeds=(0, 7))
+    cells = collect(TABLE_2, tmp_path, tmp_path / "sweep", seeds=(0, 7))
     assert {cell.seed for cell in cells} == {0, 7}
     assert [cell.name for cell in cells if cell.complete] == ["table2_base/seed_0"]
     make_run(tmp_path / "other", "base", 0)
-    with pytest.raises(UserError, match="table2_base under several models"):
-        collect(table, tmp_path, tmp_path / "sweep")
+    with pytest.raises(UserError, match="table2_base with several models"):
+        collect(TABLE_2, tmp_path, tmp_path / "sweep")
 
 
 def test_tables_are_checked():
-    tables = module("paper_tables")
-    row, lost = tables.Row("a", "A", "no such row"), tables.Comparison("a", "b", "x")
+    row, lost = Row("a", "A", "no such row"), Comparison("a", "b", "x")
     with pytest.raises(UserError, match="compares b"):
-        tables.PaperTable("9", "t", (row,), (), (lost,))
+        PaperTable("9", "t", (row,), (), (lost,))
     with pytest.raises(UserError, match="no row 'no such row'"):
-        tables.published_numbers(tables.PaperTable("2", "t", (row,), (), ()), PUBLISHED)
+        published_numbers(PaperTable("2", "t", (row,), (), ()), PUBLISHED)
 
 
 def test_experiments_exist_and_carry_the_same_published_numbers():
-    tables = module("paper_tables")
-    published = tables.published_numbers(tables.TABLE_2, PUBLISHED)
+    published = published_numbers(TABLE_2, PUBLISHED)
     files = {path.stem: path.read_text() for path in (REPOSITORY / "conf" / "experiment").glob("table2_*.yaml")}
-    assert set(files) == {row.experiment for row in tables.TABLE_2.rows}
+    assert set(files) == {row.experiment for row in TABLE_2.rows}
     for experiment, values in published.items():
         assert all(value.removeprefix("0") in files[experiment] for value in values.values()), experiment
 
@@ -373,7 +428,7 @@ def browser():
 
 @pytest.mark.parametrize("width", [360, 1200])
 def test_page_in_a_browser(browser, page, tmp_path, width):
-    """In a frame of a phone's and of a desk's width: no error on the console, nothing wider than the page."""
+    """In a frame as wide as a phone or a desktop: no error on the console, nothing wider than the page."""
     measure = """
         frame.onload = () => {
             const inside = frame.contentDocument, root = inside.documentElement;

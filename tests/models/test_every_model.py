@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from deepfake_ms.cli import CONFIG_FOLDER
 from deepfake_ms.errors import UserError
 from deepfake_ms.models import MODELS, DetectionModel, build_model
-from deepfake_ms.training.detector import OPTIMIZERS
 from deepfake_ms.training.losses import weighted_cross_entropy
+from deepfake_ms.training.optimization import build_optimizer
 
 SMALL, FULL = (
     sorted(path.parent.name for path in (CONFIG_FOLDER / "model").glob(f"*/{size}.yaml")) for size in ("small", "full")
@@ -71,9 +71,8 @@ def training_loss(model: DetectionModel, batch: dict[str, Tensor], step: int = 0
 
 
 def make_optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
-    arguments = OmegaConf.to_container(config.optimization.optimizer)
-    trainable = [weight for weight in model.parameters() if weight.requires_grad]
-    return OPTIMIZERS[arguments.pop("name")](trainable, **arguments)
+    trainable = (weight for weight in model.parameters() if weight.requires_grad)
+    return build_optimizer(trainable, OmegaConf.to_container(config.optimization.optimizer))
 
 
 def train(config: DictConfig, model: DetectionModel, batch: dict[str, Tensor], steps: int) -> list[float]:

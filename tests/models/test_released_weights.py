@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import tiny_run
 import torch
 from omegaconf import OmegaConf
 
-from deepfake_ms.assembly import build_detector
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of
 from deepfake_ms.labels import FAKE, REAL
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
 from deepfake_ms.models import build_model
-from deepfake_ms.training.run_folder import claim_run_folder, write_split
 
 BACKBONE = {
     "backbone_options": {"depths": (1, 1, 1, 1), "dims": (8, 16, 32, 64)},  # a thin ConvNeXt-Tiny
@@ -119,6 +116,10 @@ def test_ensemble_loads_one_file_per_network(tmp_path):
 def test_scoring_a_run_does_not_need_the_released_file(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "evaluation")
     import test_scores
+    import tiny_run
+
+    from deepfake_ms.assembly import build_detector
+    from deepfake_ms.training.run_folder import claim_run_folder, write_split
 
     prepared = tiny_run.write_faces(tmp_path / "prepared")
     config = test_scores.config()

@@ -1,47 +1,19 @@
-"""The chain of stages: weights really carried, killed anywhere and resumed bit for bit, on one process and on two."""
+"""The chain of stages: weights are carried on; killed anywhere it resumes bit for bit, on one process and on two."""
 
 import itertools
 import json
-import multiprocessing
-import os
+import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import tiny_run
 import torch
+from tiny_run import STAGES, STEPS, assert_same_weights, train_in_process, train_on_two, weights_of
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.training.stage_chain import load_weights, read_chain
-
-STAGES = [stage.name for stage in tiny_run.CURRICULUM.stages]
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tiny_run", "deepfake_ms.training.trainer", "timm", "albumentations"])
-
-
-def train_in_process(*arguments) -> int:
-    """Exit code of `tiny_run.train` in a process of its own."""
-    process = PROCESSES.Process(target=tiny_run.train, args=arguments)
-    process.start()
-    process.join(120)
-    assert process.exitcode is not None, "the tiny run hangs"
-    return process.exitcode
-
-
-def weights_of(run: Path) -> list[dict[str, torch.Tensor]]:
-    """What each finished stage handed over."""
-    return [load_weights(run / handoff.checkpoint, handoff.sha256) for handoff in read_chain(run)]
-
-
-def assert_same_weights(ours: list[dict], theirs: list[dict]) -> None:
-    assert len(ours) == len(theirs) == len(STAGES)
-    for one, other in zip(ours, theirs, strict=True):
-        assert one.keys() == other.keys()
-        for name in one:
-            assert torch.equal(one[name], other[name]), name
+from deepfake_ms.training.stage_chain import read_chain
 
 
 @pytest.fixture(scope="module")
@@ -62,58 +34,42 @@ def test_all_stages_run_in_order_with_continuous_steps(undisturbed):
     table = pd.read_csv(undisturbed / "metrics.csv")
     assert table["stage"].tolist() == [STAGES[0], STAGES[0], STAGES[1], STAGES[1], STAGES[2], STAGES[2]]
     assert table["faces"].tolist()[::2] == ["masked_eyes", "cropped", "masked_eyes"]
-    assert table["step"].tolist() == [6, 12, 18, 24, 30, 36]
+    assert table["step"].tolist() == STEPS
 
 
-def test_a_stage_starts_from_the_weights_before_it_and_a_fresh_optimizer(prepared, tmp_path):
-    seen = {}
+class Look(tiny_run.Callback):
+    """Notes the weights and the state of the optimizer with which each stage starts."""
 
-    class Look(tiny_run.Callback):
-        def on_train_start(self, trainer, pl_module):
-            seen["weights"] = {name: value.clone() for name, value in pl_module.state_dict().items()}
-            seen["optimizer"] = trainer.optimizers[0].state_dict()["state"]
+    def __init__(self):
+        self.weights, self.optimizers = [], []
 
-    class Settings(tiny_run.TrainerSettings):
-        def build(self, **arguments):
-            return super().build(**{**arguments, "callbacks": [*arguments["callbacks"], Look()]})
+    def on_train_start(self, trainer, pl_module):
+        self.weights.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+        self.optimizers.append(trainer.optimizers[0].state_dict()["state"])
 
-    settings = Settings(**{name: getattr(tiny_run.CPU, name) for name in tiny_run.CPU.__dataclass_fields__})
-    detector, run = tiny_run.make_detector(), tmp_path / "run"
-    carried = []
-    for last_stage in range(1, 4):
-        shorter = tiny_run.Curriculum(tiny_run.CURRICULUM.stages[:last_stage], "best", "validation/loss", "min")
-        tiny_run.run_curriculum(
-            run,
-            shorter,
-            detector,
-            lambda stage: tiny_run.make_data(prepared, stage, 4),
-            settings,
-            seed=0,
-            config_sha256="tiny",
-            console=tiny_run.Console(quiet=True),
-        )
-        assert seen["optimizer"] == {}
-        if carried:
-            for name, value in carried[-1].items():
-                assert torch.equal(seen["weights"][name], value), name
-        carried.append(weights_of(run)[-1])
-    moved = [
-        any(not torch.equal(before[name], after[name]) for name in before)
-        for before, after in itertools.pairwise(carried)
-    ]
-    assert moved == [True, True]
+
+def test_a_stage_starts_with_the_weights_of_the_one_before_and_a_new_optimizer(prepared, tmp_path):
+    look = Look()
+    tiny_run.train(tmp_path / "run", prepared, switches={"extra": (look,)})
+    carried = weights_of(tmp_path / "run")
+    assert look.optimizers == [{}, {}, {}]
+    for before, start in zip(carried, look.weights[1:], strict=False):
+        assert before.keys() == start.keys()
+        assert all(torch.equal(before[name], start[name]) for name in before)
+    for before, after in itertools.pairwise(carried):
+        assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 def test_killed_again_and_again_it_ends_with_the_same_weights(prepared, undisturbed, tmp_path):
     run = tmp_path / "run"
     kills = 0
     for moment in (3, 8, 9, 17, 5, 20, 2, 26, 19, 11, 23, 24):
-        code = train_in_process(run, prepared, 1, "auto", (0, moment))
+        code = train_in_process(run, prepared, kill=(0, moment))
         assert code in (0, -signal.SIGKILL)
         kills += code != 0
     assert train_in_process(run, prepared) == 0
     assert kills >= 10
-    assert_same_weights(weights_of(run), weights_of(undisturbed))
+    assert_same_weights(run, undisturbed)
     ours, theirs = (pd.read_csv(folder / "metrics.csv").drop(columns="train/loss") for folder in (run, undisturbed))
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
@@ -121,35 +77,35 @@ def test_killed_again_and_again_it_ends_with_the_same_weights(prepared, undistur
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", range(1, 106))
 def test_killed_at_any_moment_it_ends_with_the_same_weights(prepared, undisturbed, tmp_path, moment):
-    assert train_in_process(tmp_path / "run", prepared, 1, "auto", (0, moment)) == -signal.SIGKILL
+    assert train_in_process(tmp_path / "run", prepared, kill=(0, moment)) == -signal.SIGKILL
     assert train_in_process(tmp_path / "run", prepared) == 0
-    assert_same_weights(weights_of(tmp_path / "run"), weights_of(undisturbed))
+    assert_same_weights(tmp_path / "run", undisturbed)
 
 
-def test_loader_workers_change_nothing_not_even_after_a_kill(prepared, undisturbed, tmp_path):
-    assert train_in_process(tmp_path / "run", prepared, 1, "auto", (0, 12), signal.SIGKILL, 2) == -signal.SIGKILL
-    assert train_in_process(tmp_path / "run", prepared, 1, "auto", None, signal.SIGKILL, 2) == 0
-    assert_same_weights(weights_of(tmp_path / "run"), weights_of(undisturbed))
+def test_loader_workers_change_nothing_even_after_a_kill(prepared, undisturbed, tmp_path):
+    workers = {"num_workers": 2}
+    assert train_in_process(tmp_path / "run", prepared, switches=workers, kill=(0, 12)) == -signal.SIGKILL
+    assert train_in_process(tmp_path / "run", prepared, switches=workers) == 0
+    assert_same_weights(tmp_path / "run", undisturbed)
 
 
-def test_sigterm_saves_the_step_and_says_143(prepared, undisturbed, tmp_path):
+def test_sigterm_saves_the_step_and_exits_with_143(prepared, undisturbed, tmp_path):
     run = tmp_path / "run"
-    assert train_in_process(run, prepared, 1, "auto", (0, 6), signal.SIGTERM) == 143
+    assert train_in_process(run, prepared, kill=(0, 6, signal.SIGTERM)) == 143
     saved = torch.load(run / STAGES[0] / "last.ckpt", weights_only=True)["global_step"]
-    assert saved % tiny_run.CPU.save_every_n_steps == 1  # between the regular saves
+    assert saved % tiny_run.trainer().save_every_n_steps == 1  # between the regular saves
     assert train_in_process(run, prepared) == 0
-    assert_same_weights(weights_of(run), weights_of(undisturbed))
+    assert_same_weights(run, undisturbed)
 
 
-def test_a_finished_run_is_left_alone(undisturbed, prepared):
+def test_training_a_finished_run_again_changes_nothing(undisturbed, prepared):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
     tiny_run.train(undisturbed, prepared)
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
 
 
 def copy_with_one_stage(source: Path, target: Path) -> Path:
-    target.mkdir()
-    os.system(f"cp -r {source}/. {target}")
+    shutil.copytree(source, target)
     chain = json.loads((target / "chain.json").read_text())
     (target / "chain.json").write_text(json.dumps({"stages": chain["stages"][:1]}))
     return target
@@ -167,7 +123,7 @@ def test_a_changed_handoff_is_refused(undisturbed, prepared, tmp_path):
 def test_a_checkpoint_of_another_stage_or_run_is_refused(undisturbed, prepared, tmp_path):
     run = copy_with_one_stage(undisturbed, tmp_path / "run")
     (run / STAGES[0] / "last.ckpt").replace(run / STAGES[1] / "last.ckpt")
-    with pytest.raises(UserError, match="was not made by stage 2_cropped of this run"):
+    with pytest.raises(UserError, match="was not written by stage 2_cropped of this run"):
         tiny_run.train(run, prepared)
 
 
@@ -184,17 +140,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(prepared, tmp_path, monkeypatch
     assert read_chain(tmp_path / "run") == []
 
 
-def train_on_two(run: Path, prepared: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """The tiny run on two gloo processes."""
-    return subprocess.run(
-        [sys.executable, tiny_run.__file__, run, prepared, "--devices", "2", "--strategy", "ddp", *arguments],
-        timeout=180,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
 @pytest.fixture(scope="module")
 def on_two(tmp_path_factory, prepared) -> Path:
     run = tmp_path_factory.mktemp("on_two") / "run"
@@ -205,13 +150,13 @@ def on_two(tmp_path_factory, prepared) -> Path:
 
 def test_two_processes_give_one_chain(on_two):
     assert [handoff.stage for handoff in read_chain(on_two)] == STAGES
-    assert pd.read_csv(on_two / "metrics.csv")["step"].tolist() == [6, 12, 18, 24, 30, 36]
+    assert pd.read_csv(on_two / "metrics.csv")["step"].tolist() == STEPS
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_either_of_two_processes_may_die(on_two, prepared, tmp_path, rank):
-    assert train_on_two(tmp_path / "run", prepared, "--kill", f"{rank}:30").returncode != 0
+    assert train_on_two(tmp_path / "run", prepared, kill=(rank, 30, signal.SIGKILL)).returncode != 0
     assert len(read_chain(tmp_path / "run")) < 3
     again = train_on_two(tmp_path / "run", prepared)
     assert again.returncode == 0, again.stderr
-    assert_same_weights(weights_of(tmp_path / "run"), weights_of(on_two))
+    assert_same_weights(tmp_path / "run", on_two)

@@ -1,20 +1,18 @@
-"""The W&B report and the W&B sweep, without network: the report as an object, the sweep's commands with Hydra."""
+"""The W&B report as an object and the commands of the W&B sweep, without network."""
 
 import sys
 from pathlib import Path
 
-import hydra
 import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "wandb"))
-import dashboard
-
-from deepfake_ms.cli import CONFIG_FOLDER
+from deepfake_ms.cli import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_json
 from deepfake_ms.scoring.metrics import LEVELS, TITLES
+from deepfake_ms.training.run_folder import FORMAT
+from experiments.wandb import __main__ as dashboard
 
 ROWS = dashboard.Rows("miniature", "small", ("table2_base", "table2_wl"), synthetic=True)
 SWEEP = yaml.safe_load((Path(dashboard.__file__).parent / "sweep.yaml").read_text())
@@ -25,11 +23,11 @@ def write_runs(folder: Path, *names: str, data: str = "miniature") -> None:
         for seed in (0, 1):
             run = folder / name / f"seed_{seed}"
             config = {"data": {"name": data}, "model": {"name": "small"}}
-            write_json(run / "run.json", {"config": config, "synthetic": data == "miniature"})
+            write_json(run / "run.json", {"format": FORMAT, "config": config, "synthetic": data == "miniature"})
             (run / "wandb_id.txt").write_text("abcd1234")
 
 
-def test_rows_are_those_that_wandb_knows(tmp_path):
+def test_rows_are_those_with_wandb_runs(tmp_path):
     write_runs(tmp_path, "table2_wl", "table2_base")
     write_json(tmp_path / "table2_na" / "seed_0" / "run.json", {})
     assert dashboard.find_rows(tmp_path) == ROWS
@@ -42,12 +40,11 @@ def test_runs_of_several_data_are_refused(tmp_path):
         dashboard.find_rows(tmp_path)
 
 
-def test_a_folder_without_wandb_runs_is_one_sentence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["dashboard.py", "--runs", str(tmp_path), "--entity", "me"])
+def test_a_folder_without_wandb_runs_is_one_sentence(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        dashboard.main()
+        dashboard.main(["--runs", str(tmp_path), "--entity", "me"])
     assert stop.value.code == 2
-    assert "holds no run that was trained with logger=wandb" in capsys.readouterr().err
+    assert "contains no run trained with logger=wandb" in capsys.readouterr().err
 
 
 def test_without_wandb_workspaces_it_says_what_to_install(monkeypatch):
@@ -57,7 +54,7 @@ def test_without_wandb_workspaces_it_says_what_to_install(monkeypatch):
 
 
 def flatten(condition) -> list:
-    """The conditions of a filter tree that are not made of others."""
+    """The leaves of a tree of conditions."""
     return [leaf for part in condition.filters for leaf in flatten(part)] if condition.filters else [condition]
 
 
@@ -92,10 +89,10 @@ def test_real_data_is_not_marked_as_synthetic():
 
 
 def sweep_command(**changed: int) -> list[str]:
-    """The Hydra overrides of one run of the sweep, put together as W&B's agent does.
+    """The Hydra overrides of one run of the sweep, as W&B's agent composes them.
 
     Args:
-        changed: parameter → which of its values; by default the first of each.
+        changed: parameter → index of its value; default: the first value of each.
     """
     values = {name: choices["values"][changed.get(name, 0)] for name, choices in SWEEP["parameters"].items()}
     macros = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
@@ -110,8 +107,7 @@ def test_every_value_of_the_sweep_composes_and_has_a_folder_of_its_own():
     commands = [sweep_command()]
     for name, choices in SWEEP["parameters"].items():
         commands += [sweep_command(**{name: place}) for place in range(1, len(choices["values"]))]
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        composed = [hydra.compose("train", overrides=command) for command in commands]
+    composed = [compose(*command) for command in commands]
     assert len({cfg.run_folder for cfg in composed}) == len(composed) == 9
     first = composed[0]
     assert (first.logger.wandb, first.logger.offline) == (True, False)
@@ -119,10 +115,9 @@ def test_every_value_of_the_sweep_composes_and_has_a_folder_of_its_own():
     assert first.logger.group == "sweep_fake1.0_none_cropped"
 
 
-def test_the_sweep_aims_at_what_validation_watches():
-    """Never at a test score; and in the direction of the optimization."""
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        optimization = hydra.compose("train", overrides=sweep_command()).optimization
+def test_the_sweep_optimizes_the_validation_metric_of_the_runs():
+    """Never a test score; in the same direction as `optimization.mode`."""
+    optimization = compose(*sweep_command()).optimization
     assert SWEEP["metric"] == {
         "name": "handoff/score",
         "goal": {"min": "minimize", "max": "maximize"}[optimization.mode],
