@@ -230,6 +230,96 @@ def test_wandb_gets_one_offline_run_with_continuous_steps(workshop, call, here, 
     assert steps.max() == table["step"].max() - 1  # Lightning counts from 0
 
 
+def test_variables_of_another_job_and_a_plain_terminal_change_nothing(trained, workshop):
+    """Rank variables that are left over, and an encoding without box characters."""
+    left_over = {"LOCAL_RANK": "1", "RANK": "1", "SLURM_PROCID": "1", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "deepfake_ms.train", *TRAIN, "seed=2", "optimization.epochs=3", "hydra.job.chdir=true"],
+        cwd=workshop,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **left_over},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Scores on test" in done.stdout
+    assert (workshop / RUN.parent / "seed_2" / "evaluation/test/selected/scores.json").is_file()
+
+
+def test_a_sweep_variable_without_a_run_is_one_sentence(trained, call, here, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    status, _, errors = call("train", *TRAIN, "logger=wandb", "name=without_run", "evaluate=false")
+    assert status == 2
+    assert errors.startswith("error: WANDB_SWEEP_ID is set but WANDB_RUN_ID is not")
+
+
+def test_wandb_that_does_not_start_is_one_sentence(trained, call, here, monkeypatch):
+    def refuse(**_):
+        raise ValueError("mode must be online")
+
+    monkeypatch.setattr("wandb.init", refuse)
+    status, _, errors = call("train", *TRAIN, "logger=wandb", "name=does_not_start", "evaluate=false")
+    assert status == 2
+    assert errors.startswith("error: Weights & Biases does not start (mode must be online)")
+
+
+@pytest.mark.parametrize("variable", [("WANDB_MODE", "disabled"), ("WANDB_DISABLED", "true")])
+def test_wandb_can_be_disabled_by_its_variables(trained, call, here, monkeypatch, variable):
+    monkeypatch.setenv(*variable)
+    status, _, errors = call("train", *TRAIN, "logger=wandb", "name=without_wandb", "evaluate=false")
+    assert status == 0, errors
+    assert not list((here / RUN.parents[1] / "without_wandb").rglob("wandb*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("data.root=null",), "data.root=None: give the corpus's folder"),
+        (("data.root=5",), "data.root=5: give the corpus's folder"),
+        (("prepared=nowhere",), "nowhere is not a complete folder of prepared faces"),
+        (("seed=first",), "seed=first: give a whole number"),
+        (("trainer.num_workers=auto",), "trainer.num_workers=auto: give a whole number"),
+        (("trainer=gpu",), "trainer.lightning: Lightning refuses"),
+        (("trainer.lightning.precision=17",), "Precision 17 is invalid"),
+        (("trainer.lightning.devices=some",), "trainer.lightning"),
+        (("trainer.lightning.devices=2",), "set trainer.lightning.strategy=ddp"),
+        (("runs_root=corpora/miniature/List_of_testing_videos.txt",), "cannot be used"),
+        (("mask.regions.eyes.width=-1", "curriculum=masked_cropped_masked"), "must be positive"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_claims_no_folder(trained, call, here, arguments, sentence):
+    status, _, errors = call("train", *TRAIN[1:], "name=mistake", *arguments)
+    assert status == 2
+    assert errors.startswith("error: ")
+    assert sentence in errors
+    assert "Traceback" not in errors
+    assert not list(here.glob("runs/*/*/mistake/*/run.json"))
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])
+def test_other_precisions_train_and_are_scored_in_32_bit(trained, call, here, precision):
+    options = (f"trainer.lightning.precision={precision}", f"name={precision}", "model=resnet50")
+    status, _, errors = call("train", *TRAIN[1:], "optimization.epochs=1", *options)
+    assert status == 0, errors
+    (scores,) = here.glob(f"runs/miniature/resnet50_small/{precision}/seed_0/evaluation/test/selected/scores.json")
+    assert json.loads(scores.read_text())["predicted_by"]["precision"] == "32-true"
+
+
+def test_faces_prepared_elsewhere_are_trained_on_without_the_videos(trained, workshop, call, tmp_path):
+    prepared = shutil.copytree(next((workshop / "prepared").glob("miniature-*")), tmp_path / "faces")
+    common = ("train", *TRAIN[1:], "optimization.epochs=1", "model=resnet50")
+    status, _, errors = call(*common, "data=celebdf_v2", f"prepared={prepared}")
+    assert status == 0, errors
+    (run,) = tmp_path.glob("runs/*/resnet50_small/*/seed_0")
+    moved = shutil.move(run, tmp_path / "moved")
+    (tmp_path / "prepared").mkdir()
+    shutil.move(prepared, tmp_path / "prepared" / next((workshop / "prepared").glob("miniature-*")).name)
+    shutil.rmtree(moved / "evaluation")
+    status, printed, errors = call("evaluate", f"run={moved}")
+    assert status == 0, errors
+    assert "Scores on test" in printed
+
+
 @pytest.mark.parametrize("missing", ["real", "fake"])
 def test_one_class_only_can_be_prepared_but_not_trained_on(workshop, tmp_path, call, missing):
     faces = read_manifest(next((workshop / "prepared").glob("miniature-*")))

@@ -127,7 +127,10 @@ def write_faces(folder: Path) -> Path:
             }
         )
     write_manifest(rows, folder)
-    write_json(folder / PREPARED_NAME, {"data_name": "tiny", "fingerprint": "0123456789ab", "synthetic": True})
+    write_json(
+        folder / PREPARED_NAME,
+        {"data_name": "tiny", "fingerprint": "0123456789ab", "synthetic": True, "complete": True},
+    )
     return folder
 
 
