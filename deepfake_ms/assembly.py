@@ -1,8 +1,10 @@
 """From a composed configuration to plain values and objects."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake_ms.data.prepared_faces import PreparedFaces
@@ -11,6 +13,8 @@ from deepfake_ms.files import sha256_of
 from deepfake_ms.preprocessing.prepared import find_prepared
 from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.training.curriculum import Curriculum
+from deepfake_ms.training.run import Run
+from deepfake_ms.training.run_log import RunLog
 from deepfake_ms.training.trainer import TrainerSettings, decisive_settings
 
 DECISIVE_GROUPS = ("split", "model", "optimization", "augmentation", "loss", "mask", "curriculum")
@@ -45,12 +49,27 @@ def trainer_settings(cfg: DictConfig) -> TrainerSettings:
     return TrainerSettings(**OmegaConf.to_container(cfg.trainer))
 
 
+def open_run_log(cfg: DictConfig, run: Run, trainer: TrainerSettings) -> RunLog:
+    """The log that `cfg.logger` asks for; none on other ranks than 0, or where W&B is disabled.
+
+    Raises:
+        UserError: an online log is asked for without a login.
+    """
+    disabled = "disabled" in os.environ.get("WANDB_MODE", "") or os.environ.get("WANDB_DISABLED", "false") != "false"
+    if not cfg.logger.wandb or disabled or rank_zero_only.rank != 0:
+        return RunLog()
+    from deepfake_ms.training.wandb_run import WandbRun, describe_hardware  # takes half a second to import
+
+    logger = OmegaConf.to_container(cfg.logger, resolve=True)
+    return WandbRun(run.folder, logger, run.record, describe_hardware(trainer.lightning))
+
+
 def run_config(cfg: DictConfig, fingerprint: str) -> dict:
     """The settings that determine a run's results, in plain containers; changing one makes it a different run.
 
-    Paths and hardware are not among them, except for the number of parts that a batch is divided into. The stages of
-    the curriculum have all their settings. The content of the files that `model.checkpoint` names belongs to it, because a
-    path may come to hold other weights.
+    Paths and hardware are not among them, except for the number of parts that a batch is divided into. The stages have
+    all their settings. The content of the files that `model.checkpoint` names belongs to it, because a path may come to
+    hold other weights.
 
     Args:
         cfg: of ``conf/train.yaml``.

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from deepfake_ms.assembly import find_faces, run_config, trainer_settings
+from deepfake_ms.assembly import find_faces, open_run_log, run_config, trainer_settings
 from deepfake_ms.cli import entry_point
 from deepfake_ms.evaluation.predictions import SELECTED, read_predictions
 from deepfake_ms.evaluation.scores import evaluate, print_scores
@@ -12,7 +12,6 @@ from deepfake_ms.evaluation.test_set import OWN, TestSet
 from deepfake_ms.training.progress import rank_zero_console
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.run_folder import only_start
-from deepfake_ms.training.run_log import open_run_log
 from deepfake_ms.training.shared_stages import adopt_stages, publish_stages
 from deepfake_ms.training.train_stages import train_stages
 
@@ -23,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     console = rank_zero_console()
     run = Run.start(Path(cfg.run_folder), run_config(cfg, faces.about["fingerprint"]), faces, console)
     with only_start(run.folder):
-        log = open_run_log(run, OmegaConf.to_container(cfg.logger, resolve=True), trainer)
+        log = open_run_log(cfg, run, trainer)
         log.note_taken_over(adopt_stages(run, runs_root, trainer, console))
         train_stages(run, trainer, console, report=log.catch_up)
         publish_stages(run, runs_root)

@@ -114,7 +114,7 @@ def print_split(audit: dict, about_faces: dict, console: Console) -> None:
     """Print what each subset contains, what two subsets share and what is excluded."""
     kind = " · SYNTHETIC DATA" if about_faces["synthetic"] else ""
     title = f"Split by {audit['split']['policy']} · {about_faces['data_name']} {about_faces['fingerprint']}{kind}"
-    table = Table("subset", title=title, title_justify="left")
+    table = Table("subset, or shared by", title=title, title_justify="left")
     for heading in (*CLASS_NAMES, "videos", "identities", "near-duplicates"):
         table.add_column(heading, justify="right")
     for subset in (*SUBSETS, UNUSED):
@@ -123,7 +123,7 @@ def print_split(audit: dict, about_faces: dict, console: Console) -> None:
     table.add_section()
     for pair in PAIRS:
         counts = audit["shared"][pair]
-        table.add_row(f"shared: {pair.replace('and', '&')}", "", "", *(f"{counts[name]:,}" for name in DISJOINT))
+        table.add_row(pair.replace("and", "&"), "", "", *(f"{counts[name]:,}" for name in DISJOINT))
     console.print(table)
     for note in notes(audit):
         console.print(note, highlight=False, markup=False)

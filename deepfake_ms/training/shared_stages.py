@@ -16,7 +16,7 @@ import pandas as pd
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
-from deepfake_ms.files import temporary_path, write_atomically, write_json
+from deepfake_ms.files import replacing, write_atomically, write_json
 from deepfake_ms.provenance import code_digest
 from deepfake_ms.training.metrics_table import METRICS_NAME
 from deepfake_ms.training.run import Run
@@ -118,14 +118,12 @@ def _without_name(settings: object) -> object:
 
 def _link(source: Path, target: Path) -> None:
     """Link, or copy where links are impossible, so that a kill never leaves a partial checkpoint."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = temporary_path(target)
-    part.unlink(missing_ok=True)
-    try:
-        part.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, part)
-    part.replace(target)
+    with replacing(target) as part:
+        part.unlink(missing_ok=True)  # it may be a link to another checkpoint, which copying would overwrite
+        try:
+            part.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, part)
 
 
 def _take_over_metrics(folder: Path, other: Path, stage: str) -> None:
