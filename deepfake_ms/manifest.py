@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.files import replacing
 
 MANIFEST_NAME = "manifest.parquet"
 ROW_GROUP_SIZE = 4096
@@ -44,19 +45,20 @@ SCHEMA = pa.schema(
 def write_manifest(rows: Iterable[dict], folder: Path) -> int:
     """Write `rows`, one dict per face with the keys of `SCHEMA`, in the given order; equal rows give equal bytes.
 
-    At most `ROW_GROUP_SIZE` rows are in memory at a time.
+    At most `ROW_GROUP_SIZE` rows are in memory at a time. The file replaces an older one only when it is complete.
 
     Returns:
         The number of rows.
     """
-    path = folder / MANIFEST_NAME
-    part = path.with_suffix(".part")
     remaining, count = iter(rows), 0
-    with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+    with (
+        replacing(folder / MANIFEST_NAME) as part,
+        part.open("wb") as stream,  # ours, because Arrow's own errors lack the number of the system's error
+        pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer,
+    ):
         while chunk := list(islice(remaining, ROW_GROUP_SIZE)):
             writer.write_table(pa.Table.from_pylist(chunk, schema=SCHEMA))
             count += len(chunk)
-    part.replace(path)
     return count
 
 

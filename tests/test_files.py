@@ -1,6 +1,11 @@
+"""Atomic writes, names of limited length and hashes."""
+
+import os
+import socket
+
 import pytest
 
-from deepfake_ms.files import sha256_of, write_atomically
+from deepfake_ms.files import limit_name, part_prefix, replacing, sha256_of, write_atomically
 
 
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
@@ -10,6 +15,31 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_part_files_carry_host_and_process(tmp_path):
+    """Two containers on one shared disk often have equal process ids."""
+    with replacing(tmp_path / "value.txt") as part:
+        assert part.parent == tmp_path
+        assert part.name.startswith(part_prefix("value.txt"))
+        assert socket.gethostname()[:40] in part.name
+        assert f".{os.getpid()}." in part.name
+        part.write_text("new")
+    assert (tmp_path / "value.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".txt", "ä" * 125 + ".txt"])
+def test_the_longest_file_names_can_be_written(tmp_path, name):
+    write_atomically(tmp_path / name, "new")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_long_names_are_shortened_to_different_ones():
+    assert limit_name("short", 100) == "short"
+    one, other = limit_name("ä" * 100 + "1", 100), limit_name("ä" * 100 + "2", 100)
+    assert one != other
+    assert len(one.encode()) <= 100
 
 
 def test_sha256(tmp_path):

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_ms.datasets import celebdf, dfd, dfdc, faceforensics, folder
-from deepfake_ms.datasets.source import Corpus, Source, drop_absent_source_videos
+from deepfake_ms.datasets.source import CORPUS_NAME, Corpus, Source, drop_absent_source_videos
 from deepfake_ms.errors import UserError
+from deepfake_ms.labels import CLASS_NAMES
 
 __all__ = ["LAYOUTS", "Corpus", "Source", "find_corpus"]
 
@@ -45,9 +46,27 @@ def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = Non
         )
     corpus = LAYOUTS[layout](Path(root), **options)
     sources = sorted(drop_absent_source_videos(corpus.sources), key=lambda source: source.name)
-    return replace(corpus, sources=tuple(sources), synthetic=_is_synthetic(corpus.root), options=options)
+    return replace(
+        corpus,
+        sources=tuple(sources),
+        synthetic=_is_synthetic(corpus.root),
+        options=options,
+        notes=[*corpus.notes, *_note_single_class(corpus)],
+    )
 
 
 def _is_synthetic(root: Path) -> bool:
-    path = root / "corpus.json"
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("synthetic", False))
+    """Whether a `CORPUS_NAME` says so; a file of that name that is not ours says nothing."""
+    try:
+        description = json.loads((root / CORPUS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(description, dict) and description.get("synthetic") is True
+
+
+def _note_single_class(corpus: Corpus) -> list[str]:
+    labels = {source.label for source in corpus.sources}
+    if len(labels.intersection(CLASS_NAMES)) != 1:
+        return []
+    label = labels.intersection(CLASS_NAMES).pop()
+    return [f"{corpus.root} has no {'fake' if label == 'real' else 'real'} files: training needs both classes."]

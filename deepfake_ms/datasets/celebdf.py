@@ -14,9 +14,10 @@ the same tree. Each comes with its own list of test videos and defines neither a
 
 import re
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from deepfake_ms.datasets.source import Corpus, Layout, VideoFolder, missing_names
+from deepfake_ms.datasets.listing import Listing
+from deepfake_ms.datasets.source import CORPUS_NAME, Corpus, Layout, VideoFolder, missing_names
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 
@@ -55,25 +56,31 @@ _LIST_LABELS = {"1": _REAL, "0": _FAKE}
 def find_corpus(root: Path) -> Corpus:
     """The videos of a Celeb-DF tree. Videos in its test list get the official subset ``test``, the others none.
 
+    Videos may have any suffix and lie in subfolders of the class folders: their names identify them.
+
     Raises:
         UserError: the root, a class folder or the test list is missing or empty, a video's name does not give its
             identities, or the list cannot be read or contradicts the folders.
     """
     LAYOUT.require_folder(root)
     listed = _read_test_list(root)
+    listing = Listing(root, expected=(TEST_LIST, CORPUS_NAME))
+    found = listing.media(root / name for name in _FOLDERS)
+    listing.ignore_outside(path for path in root.iterdir() if path.name not in _FOLDERS)
     sources = tuple(
-        replace(source, official_subset="test" if source.name in listed else None)
-        for folder in _FOLDERS.values()
-        for source in folder.sources(root, LAYOUT)
+        replace(source, official_subset="test" if source.video_id in listed else None)
+        for folder, paths in zip(_FOLDERS.values(), found, strict=True)
+        for source in folder.sources(root, paths, LAYOUT)
     )
-    return Corpus(root, sources, missing_names(listed, sources))
+    return Corpus(root, sources, missing_names(listed, sources), ignored=listing.ignored, links=listing.links)
 
 
-def _read_test_list(root: Path) -> set[str]:
+def _read_test_list(root: Path) -> dict[str, str]:
+    """Video id -> name in the list."""
     path = root / TEST_LIST
     if not path.is_file():
         raise LAYOUT.error(f"{path} is missing")
-    listed = set()
+    listed = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
@@ -84,7 +91,7 @@ def _read_test_list(root: Path) -> set[str]:
                 f"{path}, line {number}, {line!r} is neither '1 FOLDER/VIDEO.mp4' for a real video nor "
                 "'0 FOLDER/VIDEO.mp4' for a fake one: use the list that comes with the corpus."
             )
-        listed.add(name.strip())
+        listed[str(PurePosixPath(name.strip()).with_suffix(""))] = name.strip()
     if not listed:
         raise UserError(f"{path} is empty: use the list that comes with the corpus.")
     return listed

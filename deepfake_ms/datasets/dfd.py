@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from deepfake_ms.datasets.faceforensics import require_videos
+from deepfake_ms.datasets.listing import Listing
 from deepfake_ms.datasets.source import Corpus, Layout, VideoFolder
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 
@@ -44,4 +45,9 @@ def find_corpus(root: Path, compression: str = "c23") -> Corpus:
             source_video="actors/{target}__{scene}",
         ),
     )
-    return Corpus(root, tuple(source for folder in folders for source in folder.sources(root, LAYOUT)))
+    listing = Listing(root)
+    found = listing.media(root / folder.path for folder in folders)
+    sources = (
+        source for folder, paths in zip(folders, found, strict=True) for source in folder.sources(root, paths, LAYOUT)
+    )
+    return Corpus(root, tuple(sources), ignored=listing.ignored, links=listing.links)

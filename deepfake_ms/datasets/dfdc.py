@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepfake_ms.datasets.source import Corpus, Layout, Source, list_videos
+from deepfake_ms.datasets.listing import Listing
+from deepfake_ms.datasets.source import Corpus, Layout, Source, file_id, media_of, portable, refuse_shared_ids
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 
@@ -41,37 +42,53 @@ def find_corpus(root: Path) -> Corpus:
             split, or a part contains clips that its metadata does not list.
     """
     LAYOUT.require_folder(root)
+    parts = _parts(root)
+    listing = Listing(root, expected=(METADATA,))
     clips: dict[Path, dict[str, Any]] = {}
+    ids: dict[Path, str] = {}
     missing: list[str] = []
-    for part in _parts(root):
+    for part, found in zip(parts, listing.media(parts), strict=True):
         metadata = _read_metadata(part / METADATA)
-        paths = {path.name: path for path in list_videos(part)}
-        if unlisted := sorted(paths.keys() - metadata.keys()):
+        paths = [path for path in found if media_of(path) == "video"]
+        listed = {Path(name).stem: entry for name, entry in metadata.items()}
+        if unlisted := [path.name for path in paths if path.stem not in listed]:
             raise UserError(
                 f"{part / METADATA} does not list {len(unlisted)} of the clips in its folder, e.g. {unlisted[0]}: put "
                 "each part into its own folder, together with its own metadata."
             )
-        clips |= {paths[name]: entry for name, entry in metadata.items() if name in paths}
-        missing += [(part / name).relative_to(root).as_posix() for name in metadata if name not in paths]
+        clips |= {path: listed[path.stem] for path in paths}
+        ids |= {path: file_id(part.relative_to(root) / path.name) for path in paths}
+        stems = {path.stem for path in paths}
+        missing += [portable((part / name).relative_to(root)) for name in metadata if Path(name).stem not in stems]
     if not clips:
         raise LAYOUT.error(f"{root} has none of the {len(missing)} clips that its metadata lists")
-    originals = _real_clips(clips, root)
-    sources = [_source(path, root, entry, originals) for path, entry in clips.items()]
+    originals = _real_clips(clips, ids)
+    sources = [_source(path, root, ids[path], entry, originals) for path, entry in clips.items()]
+    refuse_shared_ids(sources, "remove one of")
     if len({source.official_subset for source in sources} - {None}) < 2:
         sources = [replace(source, official_subset=None) for source in sources]
-    return Corpus(root, tuple(sources), tuple(sorted(missing)))
+    if parts != [root]:
+        listing.ignore_outside(path for path in root.iterdir() if not any(part.is_relative_to(path) for part in parts))
+    return Corpus(root, tuple(sources), tuple(sorted(missing)), ignored=listing.ignored, links=listing.links)
 
 
 def _parts(root: Path) -> list[Path]:
+    """The folders with metadata: the root, or folders in it, or in these (some tools extract archives that way)."""
     if (root / METADATA).is_file():
         return [root]
-    folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
-    parts = [folder for folder in folders if (folder / METADATA).is_file()]
-    if not parts:
+    folders = _subfolders(root)
+    nested = {folder: [folder] if (folder / METADATA).is_file() else _subfolders(folder) for folder in folders}
+    parts = {folder: [each for each in found if (each / METADATA).is_file()] for folder, found in nested.items()}
+    if not any(parts.values()):
         raise LAYOUT.error(f"Neither {root} nor a folder in it has a {METADATA}")
-    if unlabelled := [folder for folder in folders if folder not in parts and list_videos(folder)]:
-        raise LAYOUT.error(f"{unlabelled[0]} has clips but no {METADATA}")
-    return parts
+    for folder in folders:
+        if not parts[folder] and any(media_of(path) for path in folder.rglob("*")):
+            raise LAYOUT.error(f"{folder} has clips but no {METADATA}")
+    return [part for found in parts.values() for part in found]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
 
 
 def _read_metadata(path: Path) -> dict[str, dict[str, Any]]:
@@ -89,21 +106,21 @@ def _read_metadata(path: Path) -> dict[str, dict[str, Any]]:
     return metadata
 
 
-def _real_clips(clips: Mapping[Path, Mapping[str, Any]], root: Path) -> dict[str, str]:
+def _real_clips(clips: Mapping[Path, Mapping[str, Any]], ids: Mapping[Path, str]) -> dict[str, str]:
     """Name without suffix → video id of each real clip, without names that occur in several parts."""
     paths = [path for path, entry in clips.items() if entry["label"] == "REAL"]
     occurrences = Counter(path.stem for path in paths)
-    return {path.stem: _video_id(path, root) for path in paths if occurrences[path.stem] == 1}
+    return {path.stem: ids[path] for path in paths if occurrences[path.stem] == 1}
 
 
-def _source(path: Path, root: Path, entry: Mapping[str, Any], originals: Mapping[str, str]) -> Source:
+def _source(path: Path, root: Path, video_id: str, entry: Mapping[str, Any], originals: Mapping[str, str]) -> Source:
     label = _LABELS[entry["label"]]
     original = entry.get("original")
     original = Path(original).stem if isinstance(original, str) and original else path.stem
     return Source(
         path=path,
-        name=path.relative_to(root).as_posix(),
-        video_id=_video_id(path, root),
+        name=portable(path.relative_to(root)),
+        video_id=video_id,
         label=label,
         method="real" if label == CLASS_NAMES[REAL] else "dfdc",
         identities=(original,),
@@ -111,7 +128,3 @@ def _source(path: Path, root: Path, entry: Mapping[str, Any], originals: Mapping
         official_subset=entry.get("split"),
         media="video",
     )
-
-
-def _video_id(path: Path, root: Path) -> str:
-    return path.relative_to(root).with_suffix("").as_posix()

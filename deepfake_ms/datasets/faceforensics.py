@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deepfake_ms.datasets.source import Corpus, Layout, VideoFolder, list_videos, missing_names
+from deepfake_ms.datasets.listing import Listing
+from deepfake_ms.datasets.source import Corpus, Layout, VideoFolder, missing_names
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 
@@ -34,6 +35,7 @@ and COMPRESSION c0 (or raw), c23, c40""",
 )
 
 _ORIGINALS = "original_sequences/youtube"
+_OTHER_CORPUS = "DeepFakeDetection"  # in the same tree, see `deepfake_ms.datasets.dfd`
 _SPLIT_FOLDERS = ("splits", ".", "dataset/splits")
 
 
@@ -69,12 +71,17 @@ def find_corpus(root: Path, compression: str = "c23", methods: Sequence[str] | N
         )
         for method, path in _choose_methods(root, compression, methods).items()
     ]
+    listing = Listing(root)
+    found = listing.media(root / folder.path for folder in (originals, *forgeries))
+    manipulated = root / "manipulated_sequences"
+    listing.ignore_outside(path for path in manipulated.iterdir() if path.name not in (*METHODS, _OTHER_CORPUS))
     sources = tuple(
         replace(source, official_subset=subsets.get(frozenset(source.identities)))
-        for folder in (originals, *forgeries)
-        for source in folder.sources(root, LAYOUT)
+        for folder, paths in zip((originals, *forgeries), found, strict=True)
+        for source in folder.sources(root, paths, LAYOUT)
     )
-    return Corpus(root, sources, missing_names(_listed_names(subsets, originals, forgeries), sources))
+    missing = missing_names(_listed_names(subsets, originals, forgeries), sources)
+    return Corpus(root, sources, missing, ignored=listing.ignored, links=listing.links)
 
 
 def find_videos(root: Path, sequences: str, compression: str) -> str | None:
@@ -88,7 +95,7 @@ def find_videos(root: Path, sequences: str, compression: str) -> str | None:
             f"data.options.compression: unknown value {compression!r}; choose one of {', '.join(COMPRESSION_FOLDERS)}."
         )
     paths = [f"{sequences}/{folder}/videos" for folder in COMPRESSION_FOLDERS[compression]]
-    found = [path for path in paths if list_videos(root / path)]
+    found = [path for path in paths if any(Listing(root).media([root / path]))]
     if len(found) > 1:
         raise UserError(f"{root} has {compression} videos in both {' and '.join(found)}: merge or move one of them.")
     return found[0] if found else None
@@ -116,7 +123,9 @@ def _choose_methods(root: Path, compression: str, methods: Sequence[str] | None)
         raise LAYOUT.error(f"{root} has no {compression} videos of any method in manipulated_sequences/")
     if methods is None:
         return available
-    chosen = (methods,) if isinstance(methods, str) else tuple(methods)
+    if not isinstance(methods, Sequence):
+        raise UserError(f"data.options.methods={methods} is no list: write e.g. [Deepfakes, Face2Face].")
+    chosen = (methods,) if isinstance(methods, str) else tuple(map(str, methods))
     if not chosen or (lacking := [method for method in chosen if method not in available]):
         reason = f"{root} has no {compression} videos of {', '.join(lacking)}" if chosen else "the list is empty"
         raise UserError(f"data.options.methods: {reason}; choose from the available methods {', '.join(available)}.")
@@ -169,15 +178,14 @@ def _is_pair(pair: object) -> bool:
 
 def _listed_names(
     subsets: dict[frozenset[str], str], originals: VideoFolder, forgeries: Sequence[VideoFolder]
-) -> set[str]:
-    """Names of all files that the split files imply."""
-    names = set()
+) -> dict[str, str]:
+    """Video id -> name of all files that the split files imply."""
+    names = {}
     for identities in subsets:
         if len(identities) == 1:
-            names.add(f"{originals.path}/{''.join(identities)}.mp4")
+            videos = [(originals, "".join(identities))]
         else:
             one, other = sorted(identities)
-            names |= {
-                f"{folder.path}/{stem}.mp4" for folder in forgeries for stem in (f"{one}_{other}", f"{other}_{one}")
-            }
+            videos = [(folder, stem) for folder in forgeries for stem in (f"{one}_{other}", f"{other}_{one}")]
+        names |= {f"{folder.name}/{stem}": f"{folder.path}/{stem}.mp4" for folder, stem in videos}
     return names

@@ -1,5 +1,6 @@
-"""What all corpus layouts share: `Source` and `Corpus`, and helpers that list videos and parse their names."""
+"""What all corpus layouts share: `Source` and `Corpus`, and helpers for file names and ids."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,14 +8,42 @@ from itertools import groupby
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
+from PIL import Image
+
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, REAL
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+    ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+})
+"""A GIF counts as a video, of one frame if it is a still."""
 
-# Nine digits at most, so that a date or time stamp never overflows the manifest's 32-bit frame index.
-_NUMBERED_IMAGE = re.compile(r"(.+)_(\d{1,9})")
+IMAGE_SUFFIXES = frozenset(Image.registered_extensions()) & {
+    ".avif", ".bmp", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif",
+    ".tiff", ".webp",
+}
+"""Those that the installed PIL can read, which excludes HEIC, and AVIF in older versions."""
+# fmt: on
+
+CORPUS_NAME = "corpus.json"
+"""Description of a drawn corpus."""
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Name of a folder, in lower case -> the official subset of the files in it."""
+
+# Backslashes, control characters, and bytes that are not UTF-8 (which Python represents as lone surrogates).
+_UNSAFE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -28,7 +57,7 @@ class Source:
     path: Path
     """Location of the file."""
     name: str
-    """Path relative to the corpus root, with forward slashes. A table may also name files outside its folder."""
+    """Path relative to the corpus root, see `portable`. A table may also name files outside its folder."""
     video_id: str
     """Unique in the corpus, e.g. ``Celeb-real/id0_0000``. The images of one video share it. Names the crops' folder."""
     label: str
@@ -69,6 +98,14 @@ class Corpus:
     """Whether the corpus was drawn, according to its ``corpus.json``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the layout, as the user gave them."""
+    ignored: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Reason -> paths below the root that are not read, see `deepfake_ms.datasets.listing`."""
+    links: Sequence[str] = ()
+    """Followed links that lead out of the root."""
+    grouping: Sequence[Mapping[str, Any]] = ()
+    """How images are grouped into videos, see `deepfake_ms.datasets.grouping.group_images`."""
+    notes: Sequence[str] = ()
+    """Sentences that the user should read before training on the corpus."""
 
 
 @dataclass(frozen=True)
@@ -112,25 +149,31 @@ class VideoFolder:
     source_video: str | None = None
     """Template that turns the groups into the `source_video` of a fake, e.g. ``youtube/{target}``."""
 
-    def sources(self, root: Path, layout: Layout) -> list[Source]:
-        """The videos, with no official subset yet.
+    def sources(self, root: Path, paths: Sequence[Path], layout: Layout) -> list[Source]:
+        """The videos in this folder and its subfolders, with no official subset yet.
+
+        Args:
+            root: the corpus root.
+            paths: the files that were found in the folder; images among them are skipped.
+            layout: for error messages.
 
         Raises:
-            UserError: there are none, or a video's name does not give its identities.
+            UserError: there are none, a video's name does not give its identities, or two videos have the same name.
         """
-        paths = list_videos(root / self.path)
-        if not paths:
+        videos = [self._source(path, root, layout) for path in paths if media_of(path) == "video"]
+        if not videos:
             raise layout.error(f"{root} has no videos in {self.path}/")
-        return [self._source(path, layout) for path in paths]
+        refuse_shared_ids(videos, "remove one of")
+        return videos
 
-    def _source(self, path: Path, layout: Layout) -> Source:
+    def _source(self, path: Path, root: Path, layout: Layout) -> Source:
         match = self.stem.fullmatch(path.stem)
         if match is None:
             raise layout.error(f"The name of {path} does not identify the people in it: rename or remove it")
         groups = match.groupdict()
         return Source(
             path=path,
-            name=f"{self.path}/{path.name}",
+            name=portable(path.relative_to(root)),
             video_id=f"{self.name}/{path.stem}",
             label=self.label,
             method=self.method,
@@ -141,14 +184,10 @@ class VideoFolder:
         )
 
 
-def list_videos(folder: Path) -> list[Path]:
-    """The ``.mp4`` files of a folder, sorted, without hidden files; empty if the folder does not exist."""
-    return sorted(path for path in folder.glob("*.mp4") if not path.name.startswith(".") and path.is_file())
-
-
-def missing_names(listed: Iterable[str], sources: Iterable[Source]) -> tuple[str, ...]:
-    """The `listed` names that no source has, sorted."""
-    return tuple(sorted(set(listed) - {source.name for source in sources}))
+def missing_names(listed: Mapping[str, str], sources: Iterable[Source]) -> tuple[str, ...]:
+    """The names in a corpus's own list (video id -> name) whose video is not among `sources`, sorted."""
+    found = {source.video_id for source in sources}
+    return tuple(sorted(name for video_id, name in listed.items() if video_id not in found))
 
 
 def media_of(path: PurePath) -> str | None:
@@ -159,11 +198,18 @@ def media_of(path: PurePath) -> str | None:
     return "image" if suffix in IMAGE_SUFFIXES else None
 
 
-def id_and_frame(path: PurePath) -> tuple[str, int]:
-    """Video id and frame index from a file's relative path: ``a/VIDEO_12.jpg`` is frame 12 of ``a/VIDEO``."""
-    if media_of(path) == "image" and (match := _NUMBERED_IMAGE.fullmatch(path.stem)):
-        return (path.parent / match[1]).as_posix(), int(match[2])
-    return path.with_suffix("").as_posix(), 0
+def portable(path: PurePath) -> str:
+    """A relative path as text with forward slashes that every file system and the manifest can hold.
+
+    Backslashes, control characters and bytes that are not UTF-8 are written as in URLs, e.g. ``caf%E9.mp4``.
+    """
+    text = _UNSAFE.sub(lambda match: "".join(f"%{byte:02X}" for byte in os.fsencode(match[0])), path.as_posix())
+    return text.replace(":", "%3A", 1) if PureWindowsPath(text).drive else text
+
+
+def file_id(path: PurePath) -> str:
+    """The video id of a file that is a video of its own: its relative path without suffix."""
+    return portable(path.with_suffix(""))
 
 
 def drop_absent_source_videos(sources: Iterable[Source]) -> list[Source]:

@@ -7,7 +7,7 @@
 path: a video or image, relative to the table's folder, or absolute.
 label: ``real``, ``fake``, or empty if unknown; unlabelled files can be prepared and scored but not trained on.
 video: optional; id of the video. The images of one video share it, in the table's order. By default it is derived from
-    the path, as in `deepfake_ms.datasets.folder`.
+    the path, see `deepfake_ms.datasets.grouping`.
 identity: optional; the people in it, separated by ``;``.
 source: optional; id of the real video that a fake was made from. It must be in the table.
 method: optional; how a fake was made.
@@ -15,11 +15,13 @@ subset: optional; ``train``, ``validation`` or ``test``, the subset in the offic
 """
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 
-from deepfake_ms.datasets.source import Corpus, Source, id_and_frame, media_of, refuse_shared_ids
+from deepfake_ms.datasets.grouping import group_images
+from deepfake_ms.datasets.source import Corpus, Source, file_id, media_of, refuse_shared_ids
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL, UNLABELLED
 
@@ -30,10 +32,14 @@ _COLUMNS = ", ".join((*REQUIRED, *(f"[{name}]" for name in OPTIONAL)))
 _SUBSETS = ("train", "validation", "test")
 
 
-def find_corpus(path: Path) -> Corpus:
+def find_corpus(path: Path, video_pattern: str | None = None) -> Corpus:
     """The files listed in the table `path`.
 
     A file outside the table's folder gets its absolute path as its name and, by default, as its video id.
+
+    Args:
+        path: the table.
+        video_pattern: how the images of a video are named, where the table gives no video; see `group_images`.
 
     Raises:
         UserError: the table is missing or unreadable, lacks a required column or has an unknown one; or a row has an
@@ -49,12 +55,12 @@ def find_corpus(path: Path) -> Corpus:
     _check_files(path, table)
     _check_one_of(path, table, "label", CLASS_NAMES)
     _check_one_of(path, table, "subset", _SUBSETS)
-    _name_videos(table, folder)
+    grouping = _name_videos(table, folder, video_pattern)
     _check_videos(path, table)
     _check_source_videos(path, table)
     sources = [_source(row) for row in table.itertuples()]
     refuse_shared_ids(sources, "in the table, give another video to one of")
-    return Corpus(path, tuple(sources))
+    return Corpus(path, tuple(sources), grouping=grouping)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -90,13 +96,26 @@ def _relative(file: Path, folder: Path) -> Path:
     return file.relative_to(folder) if file.is_relative_to(folder) else file
 
 
-def _name_videos(table: pd.DataFrame, folder: Path) -> None:
-    """Add `video_id` and `frame_index`; images with the same given video are numbered in the table's order."""
+def _name_videos(table: pd.DataFrame, folder: Path, video_pattern: str | None) -> list[dict[str, Any]]:
+    """Add `video_id` and `frame_index`; images with the same given video are numbered in the table's order.
+
+    Returns:
+        How the other images were grouped, see `group_images`.
+    """
     relative = [_relative(file, folder) for file in table["file"]]
-    default = pd.DataFrame([id_and_frame(path.relative_to(path.anchor)) for path in relative], index=table.index)
-    given = table["video"] != ""
-    table["video_id"] = table["video"].where(given, default[0])
-    table["frame_index"] = table.groupby("video").cumcount().where(given & (table["media"] == "image"), default[1])
+    relative = pd.Series([path.relative_to(path.anchor) for path in relative], index=table.index, dtype=object)
+    given, is_image = table["video"] != "", table["media"] == "image"
+    table["video_id"] = table["video"].where(given, relative.map(file_id))
+    table["frame_index"] = table.groupby("video").cumcount().where(given & is_image, 0)
+    unnamed = table.index[is_image & ~given]
+    numbered, grouping = group_images([PurePosixPath(path) for path in relative[unnamed]], video_pattern)
+    table.loc[unnamed, "video_id"] = [video_id for video_id, _ in numbered]
+    table.loc[unnamed, "frame_index"] = [frame for _, frame in numbered]
+    if named := int((is_image & given).sum()):
+        videos = table["video"][is_image & given]
+        rule = {"rule": "images whose video the table names", "images": named, "videos": videos.nunique()}
+        grouping.insert(0, rule | {"example": f"{table['name'][videos.index[0]]} belongs to {videos.iloc[0]}"})
+    return grouping
 
 
 def _check_files(path: Path, table: pd.DataFrame) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from deepfake_ms.datasets import Source
-from deepfake_ms.files import write_atomically
+from deepfake_ms.errors import UserError
+from deepfake_ms.files import PART_SUFFIX, limit_name, part_prefix, write_atomically
 from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS
 from deepfake_ms.preprocessing.crops import CROP_SUFFIX, crop_face, encode_crop
-from deepfake_ms.preprocessing.faces import Face, FaceDetector, follow_subject
+from deepfake_ms.preprocessing.disk import explain_disk_errors
+from deepfake_ms.preprocessing.faces import Face, FaceDetector, choose_faces
 from deepfake_ms.preprocessing.frames import Frame, read_frames
 from deepfake_ms.preprocessing.images import read_image
 from deepfake_ms.preprocessing.media import UnreadableMedia
@@ -23,12 +25,18 @@ from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
 _CANDIDATE = ".candidate"
-"""Suffix of a crop file until its face is chosen as the subject."""
+"""Suffix of a crop file until its face is chosen."""
+
+_LONGEST_PART, _LONGEST_ID = 200, 1000
+"""Bytes of a video id's parts, and of the whole id, that become names of files and folders unchanged."""
+
+_LONGEST_REASON = 200
+"""Characters of an unforeseen error that the record keeps."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A probable face whose crop is already written. The subject can be chosen only after the last frame."""
+    """A probable face whose crop is already written. Which one is kept may depend on the last frame."""
 
     face: Face
     path: Path
@@ -58,7 +66,7 @@ class _ExaminedFrame:
 
 def record_path(folder: Path, video_id: str) -> Path:
     """Path of a video's record. The record exists only if all crops of the video do."""
-    return folder / "records" / f"{video_id}.json"
+    return folder / "records" / f"{_stored_name(video_id)}.json"
 
 
 def read_record(folder: Path, video_id: str) -> dict[str, Any]:
@@ -71,11 +79,12 @@ def extract_faces(
 ) -> dict[str, Any]:
     """Write the crops of one video to ``crops/VIDEO_ID/FRAME.bmp`` under `folder`, then its record.
 
-    A file that cannot be read to its end is quarantined: none of its faces is kept. The record contains the manifest
-    rows and the counts for the report. It is written last, so a video without a record must be extracted again.
+    A file that cannot be read to its end, or that causes any other exception, is quarantined: none of its faces is
+    kept, and the other files of the video are extracted without it. The record contains the manifest rows and the
+    counts for the report. It is written last, so a video without a record must be extracted again.
 
-    One face per frame is kept, see `follow_subject`. Faces that extend beyond the frame, even with an eye, are kept
-    (the missing part is black) and counted.
+    One face per frame is kept, see `choose_faces`. Faces that extend beyond the frame, even with an eye, are kept and
+    counted.
 
     Args:
         sources: one video file, or images, all with the same `video_id`.
@@ -85,67 +94,114 @@ def extract_faces(
 
     Returns:
         The record.
+
+    Raises:
+        UserError: a crop or the record cannot be written.
     """
-    video_id = sources[0].video_id
-    _clear(folder, video_id)
-    quarantined: list[dict[str, str]] = []
-    frames, seen = tee(_read(sorted(sources, key=lambda source: source.frame_index), settings.fps, quarantined))
+    video = _Video(sorted(sources, key=lambda source: source.frame_index), settings.fps)
+    while True:
+        try:
+            return _extract(video, folder, settings, detector)
+        except UserError:
+            raise
+        except Exception as error:
+            if video.current.name in video.quarantined:
+                raise  # it is not this file's fault
+            video.quarantine(error)
+
+
+class _Video:
+    """Reads the frames of a video's files and remembers which files failed, and why."""
+
+    def __init__(self, sources: Sequence[Source], fps: float) -> None:
+        self.sources = sources
+        self.video_id, self.label, self.media = sources[0].video_id, sources[0].label, sources[0].media
+        self.quarantined: dict[str, str] = {}
+        """Name of a file -> reason."""
+        self.current = sources[0]
+        """The file that was read last."""
+        self._fps = fps
+
+    def frames(self) -> Iterator[tuple[Source, Frame]]:
+        """The frames of all files that are not quarantined. A file may be quarantined after some of its frames."""
+        for source in self.sources:
+            if source.name in self.quarantined:
+                continue
+            self.current = source
+            try:
+                if source.media == "video":
+                    for frame in read_frames(source.path, self._fps):
+                        yield source, frame
+                else:
+                    yield source, Frame(source.frame_index, 0.0, read_image(source.path))
+            except Exception as error:
+                self.quarantine(error)
+
+    def quarantine(self, error: Exception) -> None:
+        """Quarantine the current file."""
+        reason = str(error) if isinstance(error, UnreadableMedia) else f"{type(error).__name__}: {error}"
+        self.quarantined[self.current.name] = " ".join(reason.split())[:_LONGEST_REASON]
+
+
+def _extract(video: _Video, folder: Path, settings: PreparationSettings, detector: FaceDetector) -> dict[str, Any]:
+    with explain_disk_errors(folder):
+        _clear(folder, video.video_id)
+    frames, seen = tee(video.frames())
     detections = detector.detect(frame.image for _, frame in seen)
     examined = [
         _examine(source, frame, faces, settings, folder)
         for (source, frame), faces in zip(frames, detections, strict=True)
     ]
-    unreadable = {entry["source"] for entry in quarantined}
-    examined = [frame for frame in examined if frame.source.name not in unreadable]
-    subjects = follow_subject([[candidate.face for candidate in frame.candidates] for frame in examined])
+    examined = [frame for frame in examined if frame.source.name not in video.quarantined]
+    chosen = choose_faces([[candidate.face for candidate in frame.candidates] for frame in examined], settings.face)
     kept = [
-        (frame, next(candidate for candidate in frame.candidates if candidate.face is subject))
-        for frame, subject in zip(examined, subjects, strict=True)
-        if subject is not None
+        (frame, next(candidate for candidate in frame.candidates if candidate.face is face))
+        for frame, face in zip(examined, chosen, strict=True)
+        if face is not None
     ]
-    record = {
-        "video_id": video_id,
-        "label": sources[0].label,
-        "files": len(sources),
-        "quarantined": quarantined,
-        "frames_read": len(examined),
-        "dropped_no_face": sum(not frame.any_detection for frame in examined),
-        "dropped_low_probability": sum(frame.any_detection and not frame.candidates for frame in examined),
-        "several_faces": sum(frame.several_faces for frame in examined),
-        "faces_over_edge": sum(_reaches_outside(subject.face.box.reshape(2, 2), frame.size) for frame, subject in kept),
-        "eyes_outside": sum(_reaches_outside(subject.face.landmarks[:2], frame.size) for frame, subject in kept),
-        "rows": [_keep_crop(frame, subject, folder) for frame, subject in kept],
-    }
-    crops = folder / "crops" / video_id
-    for path in crops.glob(f"*{_CANDIDATE}"):
-        path.unlink()
-    if crops.is_dir() and not any(crops.iterdir()):
-        crops.rmdir()
-    write_atomically(record_path(folder, video_id), json.dumps(record))
+    with explain_disk_errors(folder):
+        record = {
+            "video_id": video.video_id,
+            "label": video.label,
+            "media": video.media,
+            "files": len(video.sources),
+            "quarantined": [
+                {"source": name, "label": video.label, "reason": reason} for name, reason in video.quarantined.items()
+            ],
+            "frames_read": len(examined),
+            "dropped_no_face": sum(not frame.any_detection for frame in examined),
+            "dropped_low_probability": sum(frame.any_detection and not frame.candidates for frame in examined),
+            "several_faces": sum(frame.several_faces for frame in examined),
+            "faces_over_edge": sum(_reaches_outside(face.face.box.reshape(2, 2), frame.size) for frame, face in kept),
+            "eyes_outside": sum(_reaches_outside(face.face.landmarks[:2], frame.size) for frame, face in kept),
+            "rows": [_keep_crop(frame, face, folder) for frame, face in kept],
+        }
+        crops = _crop_folder(folder, video.video_id)
+        for path in crops.glob(f"*{_CANDIDATE}"):
+            path.unlink()
+        if crops.is_dir() and not any(crops.iterdir()):
+            crops.rmdir()
+        write_atomically(record_path(folder, video.video_id), json.dumps(record))
     return record
+
+
+def _stored_name(video_id: str) -> str:
+    """The id as a relative path whose parts leave room for suffixes; ids of unusual length are shortened."""
+    return limit_name("/".join(limit_name(part, _LONGEST_PART) for part in video_id.split("/")), _LONGEST_ID)
+
+
+def _crop_folder(folder: Path, video_id: str) -> Path:
+    return folder / "crops" / _stored_name(video_id)
 
 
 def _clear(folder: Path, video_id: str) -> None:
     """Remove files of this video that a killed run left behind; subfolders may belong to other videos."""
-    for path in (folder / "crops" / video_id).glob("*"):
+    for path in _crop_folder(folder, video_id).glob("*"):
         if path.is_file():
             path.unlink()
     record = record_path(folder, video_id)
-    for part in record.parent.glob(f".{glob.escape(record.name)}.*.part"):
+    for part in record.parent.glob(f"{glob.escape(part_prefix(record.name))}*{PART_SUFFIX}"):
         part.unlink()
-
-
-def _read(sources: Sequence[Source], fps: float, quarantined: list[dict[str, str]]) -> Iterator[tuple[Source, Frame]]:
-    """The frames of all files. An unreadable file is added to `quarantined`, perhaps after some of its frames."""
-    for source in sources:
-        try:
-            if source.media == "video":
-                for frame in read_frames(source.path, fps):
-                    yield source, frame
-            else:
-                yield source, Frame(source.frame_index, 0.0, read_image(source.path))
-        except UnreadableMedia as reason:
-            quarantined.append({"source": source.name, "label": source.label, "reason": str(reason)})
 
 
 def _examine(
@@ -158,7 +214,12 @@ def _examine(
         frame.time_s,
         size=frame.image.shape[1::-1],
         candidates=[
-            _crop(frame, face, settings, folder / "crops" / source.video_id / f"{frame.index:06d}_{number}{_CANDIDATE}")
+            _crop(
+                frame,
+                face,
+                settings,
+                _crop_folder(folder, source.video_id) / f"{frame.index:06d}_{number}{_CANDIDATE}",
+            )
             for number, face in enumerate(probable)
         ],
         any_detection=bool(detections),
@@ -166,10 +227,11 @@ def _examine(
 
 
 def _crop(frame: Frame, face: Face, settings: PreparationSettings, path: Path) -> _Candidate:
-    crop, landmarks = crop_face(frame.image, face, settings.crop_size, settings.margin)
+    crop, landmarks = crop_face(frame.image, face, settings)
     content = encode_crop(crop)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)  # need not be atomic: `_clear` removes partial files before a new attempt
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)  # need not be atomic: `_clear` removes partial files before a new attempt
     return _Candidate(
         face,
         path,
@@ -188,11 +250,11 @@ def _reaches_outside(points: np.ndarray, size: tuple[int, int]) -> bool:
     return bool((points < 0).any() or (points > size).any())
 
 
-def _keep_crop(frame: _ExaminedFrame, subject: _Candidate, folder: Path) -> dict[str, Any]:
-    """Give the subject's crop its final name and return its manifest row."""
+def _keep_crop(frame: _ExaminedFrame, chosen: _Candidate, folder: Path) -> dict[str, Any]:
+    """Give the chosen face's crop its final name and return its manifest row."""
     source = frame.source
-    name = f"crops/{source.video_id}/{frame.index:06d}{CROP_SUFFIX}"
-    subject.path.rename(folder / name)
+    crop = chosen.path.with_name(f"{frame.index:06d}{CROP_SUFFIX}")
+    chosen.path.rename(crop)
     return {
         "sample_id": f"{source.video_id}#{frame.index}",
         "source": source.name,
@@ -204,6 +266,6 @@ def _keep_crop(frame: _ExaminedFrame, subject: _Candidate, folder: Path) -> dict
         "official_subset": source.official_subset,
         "frame_index": frame.index,
         "time_s": frame.time_s,
-        "crop": name,
-        **subject.columns,
+        "crop": crop.relative_to(folder).as_posix(),
+        **chosen.columns,
     }

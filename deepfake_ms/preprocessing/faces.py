@@ -1,4 +1,4 @@
-"""Detected faces, and the choice of the video's subject among them."""
+"""Detected faces, and the choice of one face per frame."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,11 +33,35 @@ class FaceDetector(Protocol):
     """The interface of face detectors."""
 
     def detect(self, images: Iterable[np.ndarray]) -> Iterator[list[Face]]:
-        """The faces in each RGB image, uint8 [H, W, 3] (sizes may differ), in a deterministic order.
+        """The faces in each RGB image, uint8 [H, W, 3] (sizes may differ), the most probable first.
 
         The images are the frames of one video in time order. The next image is requested only after the faces of the
         previous one were given, so that only one frame is in memory at a time.
         """
+
+
+def choose_faces(detections: Sequence[Sequence[Face]], rule: str) -> list[Face | None]:
+    """Choose one face per frame.
+
+    The released script takes the first face that dlib's HOG detector returns, i.e. the one with the highest score,
+    which depends neither on size nor on the other frames. No rule over MTCNN's faces reproduces that choice. In 195
+    frames composed of two or three faces of real videos at random sizes, HOG's first face was MTCNN's most probable in
+    46 % and MTCNN's largest in 39 %; a random face would be in 41 %. The default is ``largest``: like the release, it
+    judges every frame alone, but by something that can be seen; MTCNN's probabilities of clear faces are all close
+    to 1.
+
+    Args:
+        detections: the detected faces of each frame, in time order, the most probable first.
+        rule: ``largest`` (longest box side), ``first`` (most probable) or ``tracked`` (`follow_subject`).
+
+    Returns:
+        The chosen face of each frame, or None if it has none.
+    """
+    if rule == "tracked":
+        return follow_subject(detections)
+    if rule == "first":
+        return [next(iter(faces), None) for faces in detections]
+    return [_largest(faces) for faces in detections]
 
 
 def follow_subject(detections: Sequence[Sequence[Face]]) -> list[Face | None]:
@@ -54,7 +78,7 @@ def follow_subject(detections: Sequence[Sequence[Face]]) -> list[Face | None]:
     Returns:
         The chosen face of each frame, or None if it has none.
     """
-    largest = [max(faces, key=lambda face: face.side, default=None) for faces in detections]
+    largest = [_largest(faces) for faces in detections]
     found = [index for index, face in enumerate(largest) if face is not None]
     if not found:
         return largest
@@ -67,6 +91,10 @@ def follow_subject(detections: Sequence[Sequence[Face]]) -> list[Face | None]:
             if continuation is not None:
                 chosen[index] = track = continuation
     return chosen
+
+
+def _largest(faces: Iterable[Face]) -> Face | None:
+    return max(faces, key=lambda face: face.side, default=None)
 
 
 def _continuation(track: Face, faces: Iterable[Face]) -> Face | None:

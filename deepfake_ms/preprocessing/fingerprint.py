@@ -2,13 +2,13 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from deepfake_ms.datasets import Source
-from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
@@ -54,15 +54,15 @@ def hash_contents(
     The hash of a large file is cached, and the file is not read again while its size and modification time stay the
     same. Shards that start at different sources thus share the work: each finds the cache entries of the others.
 
+    A file that cannot be read gets the reason instead of a hash: it will be quarantined, and once it can be read, the
+    corpus has another fingerprint.
+
     Args:
         sources: the files of the corpus.
         cache: folder of the cache entries, one small file per large source.
         first: index of the source to begin with.
         threads: number of files read at once.
         progress: called with (files done, all files).
-
-    Raises:
-        UserError: a file cannot be opened.
     """
     order = [*range(first, len(sources)), *range(first)]
     hashes = [""] * len(sources)
@@ -80,12 +80,20 @@ def _hash(source: Source, cache: Path) -> str:
         stat = source.path.stat()
         if stat.st_size < MIN_CACHED_SIZE:
             return sha256_of(source.path)
-        entry = cache / f"{hashlib.sha256(str(source.path.resolve()).encode()).hexdigest()}.json"
+        entry = cache / f"{hashlib.sha256(os.fsencode(source.path.resolve())).hexdigest()}.json"
         state = {"size": stat.st_size, "changed_ns": stat.st_mtime_ns}
-        if entry.is_file() and state.items() <= (cached := json.loads(entry.read_text())).items():
-            return cached["sha256"]
+        if (digest := _read_entry(entry, state)) is not None:
+            return digest
         digest = sha256_of(source.path)
     except OSError as error:
-        raise UserError(f"{source.path} cannot be opened ({error.strerror}): make it readable or remove it.") from error
-    write_json(entry, {"path": str(source.path), **state, "sha256": digest})
+        return f"unreadable: {error.strerror}"
+    write_json(entry, {"path": source.name, **state, "sha256": digest})
     return digest
+
+
+def _read_entry(entry: Path, state: dict[str, int]) -> str | None:
+    try:
+        cached = json.loads(entry.read_text())
+        return cached["sha256"] if state.items() <= cached.items() else None
+    except (FileNotFoundError, ValueError, KeyError, AttributeError):
+        return None

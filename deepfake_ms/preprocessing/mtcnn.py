@@ -22,7 +22,7 @@ WINDOW, STRIDE = 12, 2
 """P-Net's receptive field and stride, in pixels of a pyramid level."""
 PYRAMID_FACTOR = 0.709
 FACE_THRESHOLD = 0.7
-"""Minimum probability in R-Net and in O-Net (the paper's and facenet-pytorch's threshold)."""
+"""Minimum probability in R-Net and in O-Net (the threshold of MTCNN's paper and of facenet-pytorch)."""
 
 
 class SearchThresholds(NamedTuple):
@@ -39,7 +39,7 @@ class SearchThresholds(NamedTuple):
 FAST = SearchThresholds(proposal=0.8, proposal_iou=0.5, refined_iou=0.3)
 """Keeps a quarter of the candidates; the second pass through O-Net makes up for it."""
 ORIGINAL = SearchThresholds(proposal=0.6, proposal_iou=0.7, refined_iou=0.7)
-"""The paper's and facenet-pytorch's thresholds."""
+"""The thresholds of MTCNN's paper and of facenet-pytorch."""
 
 
 class MTCNNDetector:

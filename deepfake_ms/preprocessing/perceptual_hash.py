@@ -11,3 +11,8 @@ HASH_SIZE = 16
 def perceptual_hash(crop: np.ndarray) -> str:
     """The DCT hash (pHash) of a crop, RGB uint8 [S, S, 3], as HASH_SIZE² bits in hexadecimal."""
     return str(imagehash.phash(Image.fromarray(crop), hash_size=HASH_SIZE))
+
+
+def hash_distance(one: str, other: str) -> int:
+    """Number of bits in which two perceptual hashes differ, 0..HASH_SIZE²."""
+    return (int(one, 16) ^ int(other, 16)).bit_count()

@@ -1,7 +1,9 @@
 """Prepare a corpus: crops, manifest and report. Interrupted runs resume, and finished ones are reused."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +13,7 @@ from deepfake_ms.datasets import Corpus, Source
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_json
 from deepfake_ms.manifest import write_manifest
+from deepfake_ms.preprocessing.disk import explain_disk_errors
 from deepfake_ms.preprocessing.extract import read_record, record_path
 from deepfake_ms.preprocessing.faces import FaceDetector
 from deepfake_ms.preprocessing.fingerprint import fingerprint_corpus, hash_contents
@@ -18,14 +21,15 @@ from deepfake_ms.preprocessing.mtcnn import MTCNNDetector
 from deepfake_ms.preprocessing.prepared import (
     PREPARED_NAME,
     REPORT_NAME,
-    describe_listing,
+    describe_corpus_files,
     describe_request,
     read_complete,
     read_prepared,
+    read_report,
 )
-from deepfake_ms.preprocessing.report import build_report
+from deepfake_ms.preprocessing.report import build_report, describe_corpus
 from deepfake_ms.preprocessing.settings import PreparationSettings
-from deepfake_ms.preprocessing.shards import Shard, lock_shard
+from deepfake_ms.preprocessing.shards import Shard, lock_folder, lock_shard
 from deepfake_ms.preprocessing.workers import extract_videos
 
 WHOLE_CORPUS = Shard()
@@ -72,7 +76,8 @@ def prepare_corpus(
 
     The fingerprint covers the settings and every file's content, so the same input is prepared only once: a complete
     folder is returned immediately, an interrupted one is resumed. Crops, manifest and report do not depend on
-    `workers`, shards or interruptions. Unreadable files are listed in the report and excluded.
+    `workers`, shards or interruptions. Unreadable files are listed in the report and excluded. If a full disk stops a
+    run, it leaves nothing that a later run would take for complete.
 
     Args:
         corpus: from `deepfake_ms.datasets.find_corpus`.
@@ -92,40 +97,56 @@ def prepare_corpus(
 
     Raises:
         UserError: no file can be read, no face is found, a worker process dies, another process prepares the same, the
-            folder was started with other library versions, or with `merge_only` some videos are not prepared yet.
+            folder was started with other library versions, something cannot be written, or with `merge_only` some
+            videos are not prepared yet.
     """
-    sources = corpus.sources
-    cache = Path(prepared_root) / ".digests"
-    contents = hash_contents(sources, cache, shard.start_index(len(sources)), workers, hashing)
-    fingerprint = fingerprint_corpus(sources, settings, contents)
-    folder = Path(prepared_root) / f"{data_name}-{fingerprint}"
-    description = {
-        **describe_request(data_name, corpus.root, corpus.options, settings),
-        "fingerprint": fingerprint,
-        "listing": describe_listing(corpus),
-        "synthetic": corpus.synthetic,
-        "versions": {name: version(name) for name in _LIBRARIES},
-    }
-    videos = _group_by_video(sources)
-    mine = [] if merge_only else shard.share_of(list(videos))
-    if (complete := read_complete(folder)) is not None:
-        # Rewritten, because `find_prepared` uses its modification time, and because the corpus may have moved.
-        write_json(folder / PREPARED_NAME, complete | {"root": description["root"]})
-        if progress is not None:
-            progress(Progress(len(mine), len(mine), 0, 0))
-        return folder
-    with lock_shard(Path(prepared_root), folder.name, shard):
-        _start_folder(folder, description)
-        _extract_missing([videos[video_id] for video_id in mine], folder, settings, workers, progress, make_detector)
-        missing = unprepared_videos(corpus, folder)
-        if not missing:
-            _finish(corpus, list(videos), folder, description)
-        elif merge_only:
-            raise UserError(
-                f"{folder} cannot be merged yet: {len(missing)} of {len(videos)} videos are not prepared, "
-                f"e.g. {missing[0]}; run the missing shards."
+    if not re.fullmatch(r"[^/\\\x00-\x1f]{1,100}", data_name) or data_name.startswith("."):
+        raise UserError(f"data.name={data_name!r} cannot name a folder: choose a name without slashes.")
+    prepared_root = Path(prepared_root)
+    with explain_disk_errors(prepared_root):
+        sources = corpus.sources
+        cache = prepared_root / ".digests"
+        contents = hash_contents(sources, cache, shard.start_index(len(sources)), workers, hashing)
+        fingerprint = fingerprint_corpus(sources, settings, contents)
+        folder = prepared_root / f"{data_name}-{fingerprint}"
+        description = {
+            **describe_request(data_name, corpus.options, settings),
+            **describe_corpus_files(corpus),
+            "fingerprint": fingerprint,
+            "synthetic": corpus.synthetic,
+            "versions": {name: version(name) for name in _LIBRARIES},
+        }
+        videos = _group_by_video(sources)
+        mine = [] if merge_only else shard.share_of(list(videos))
+        if (complete := read_complete(folder)) is not None:
+            if progress is not None:
+                progress(Progress(len(mine), len(mine), 0, 0))
+            with lock_folder(prepared_root, folder.name):
+                # The corpus may have moved, and other files beside its videos may have come or gone.
+                write_json(folder / REPORT_NAME, read_report(folder) | describe_corpus(corpus))
+                write_json(folder / PREPARED_NAME, complete | describe_corpus_files(corpus) | {"prepared_at": _now()})
+            return folder
+        with lock_shard(prepared_root, folder.name, shard):
+            with lock_folder(prepared_root, folder.name):
+                _start_folder(folder, description)
+            _extract_missing(
+                [videos[video_id] for video_id in mine], folder, settings, workers, progress, make_detector
             )
-    return folder
+            if not (missing := unprepared_videos(corpus, folder)):
+                with lock_folder(prepared_root, folder.name):
+                    if read_complete(folder) is None:  # a shard that ended at the same time may have been faster
+                        _finish(corpus, list(videos), folder, description)
+            elif merge_only:
+                raise UserError(
+                    f"{folder} cannot be merged yet: {len(missing)} of {len(videos)} videos are not prepared, "
+                    f"e.g. {missing[0]}; run the missing shards."
+                )
+        return folder
+
+
+def _now() -> str:
+    """The time in UTC, so that later times are later in alphabetical order too, on whatever machine."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def unprepared_videos(corpus: Corpus, folder: Path) -> list[str]:
@@ -179,14 +200,12 @@ def _extract_missing(
 
 def _finish(corpus: Corpus, video_ids: list[str], folder: Path, description: dict[str, Any]) -> None:
     """Write report and manifest, with one record in memory at a time; equal records give equal bytes."""
-    report = build_report(
-        description["data_name"], (read_record(folder, video_id) for video_id in video_ids), corpus.missing
-    )
-    write_json(folder / REPORT_NAME, report)
+    report = build_report(description["data_name"], (read_record(folder, video_id) for video_id in video_ids))
+    write_json(folder / REPORT_NAME, report | describe_corpus(corpus))
     _refuse_empty(report, folder)
     faces = write_manifest((row for video_id in video_ids for row in read_record(folder, video_id)["rows"]), folder)
     counts = {"sources": len(corpus.sources), "videos": len(video_ids), "faces": faces}
-    write_json(folder / PREPARED_NAME, description | {"complete": True, "counts": counts})
+    write_json(folder / PREPARED_NAME, description | {"complete": True, "counts": counts, "prepared_at": _now()})
 
 
 def _group_by_video(sources: tuple[Source, ...]) -> dict[str, list[Source]]:

@@ -1,6 +1,5 @@
 """Find prepared folders and read their descriptions."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,67 +13,131 @@ from deepfake_ms.preprocessing.settings import PreparationSettings
 PREPARED_NAME = "prepared.json"
 REPORT_NAME = "report.json"
 
+_KNOWN_FILES = 20
 
-def describe_request(
-    data_name: str, root: Path, options: Mapping[str, Any], settings: PreparationSettings
-) -> dict[str, Any]:
-    """The part of a folder's description by which `find_prepared` finds it: corpus, options and settings."""
+
+def describe_request(data_name: str, options: Mapping[str, Any], settings: PreparationSettings) -> dict[str, Any]:
+    """The part of a folder's description that must be as asked for: data configuration, options and settings."""
     return {
         "data_name": data_name,
-        "root": str(Path(root).resolve()),
-        "options": dict(options),
+        "options": {name: value for name, value in options.items() if value is not None},
         "preparation": settings.as_dict(),
     }
 
 
+def describe_corpus_files(corpus: Corpus) -> dict[str, Any]:
+    """The part of a folder's description by which its corpus is recognised: where it was, and some of its files.
+
+    Returns:
+        ``root``, and ``files``: name -> size in bytes of about 20 files spread over the corpus.
+    """
+    base = _base(corpus.root)
+    step = -(-len(corpus.sources) // _KNOWN_FILES)
+    inside = [source for source in corpus.sources[::step] if base / source.name == source.path]
+    files = {source.name: source.path.stat().st_size for source in inside if source.path.is_file()}
+    if corpus.root.is_file():  # a table, which may name no file in its own folder
+        files[corpus.root.name] = corpus.root.stat().st_size
+    return {"root": str(Path(corpus.root).resolve()), "files": files}
+
+
 def find_prepared(
-    prepared_root: Path, data_name: str, root: Path, options: Mapping[str, Any], settings: PreparationSettings
+    prepared_root: Path, data_name: str, root: Path | None, options: Mapping[str, Any], settings: PreparationSettings
 ) -> Path:
     """The complete prepared folder of a corpus, found without reading any video.
 
-    If the corpus changed and was prepared more than once with these settings, the most recent folder is returned.
+    A folder fits if it was prepared with the same data name, options and settings, and if the files that it remembers
+    lie in `root` with the same sizes. Neither the path of the corpus nor the folder's own name and place matter. If
+    `root` is missing or empty, the faces may have been prepared elsewhere: then every folder of that name fits, unless
+    the folders were prepared from corpora in different places. Of several that fit, because the corpus has changed in
+    between, the one prepared last is returned, by the time that it records. A corpus that has changed since it was
+    last prepared is not noticed.
 
     Args:
         prepared_root: the parent of all prepared folders.
         data_name: name of the data configuration.
-        root: the corpus's top folder.
+        root: the corpus's top folder or table; None if unknown.
         options: options of its layout.
         settings: preparation settings.
 
     Raises:
-        UserError: there is none; the message names the command that creates it.
+        UserError: there is none, or it cannot be told which one is meant.
     """
-    request = describe_request(data_name, root, options, settings)
-    candidates = [
-        path
-        for path in Path(prepared_root).glob(f"*/{PREPARED_NAME}")
+    request = describe_request(data_name, options, settings)
+    described = {
+        path.parent: description
+        for path in sorted(Path(prepared_root).glob(f"*/{PREPARED_NAME}"))
         if (description := read_complete(path.parent)) is not None and request.items() <= description.items()
-    ]
-    if not candidates:
+    }
+    if root is not None and _has_content(root):
+        fitting = {folder: each for folder, each in described.items() if _holds(root, each)}
+        if described and not fitting:
+            raise UserError(
+                f"{root} does not hold the files from which the prepared faces of {data_name} in {prepared_root} were "
+                "made: run `deepfake-ms prepare` for this corpus first, or name the faces to use with prepared=FOLDER."
+            )
+    else:
+        fitting = described
+        if len({each["root"] for each in fitting.values()}) > 1:
+            raise UserError(
+                f"{root or 'The corpus'} is missing, and {prepared_root} has prepared faces of {data_name} from "
+                f"different places ({', '.join(folder.name for folder in fitting)}): name one with prepared=FOLDER."
+            )
+    if not fitting:
         raise UserError(
             f"There are no complete prepared faces of {data_name} ({root}) with these settings in {prepared_root}: "
             "run `deepfake-ms prepare` with the same data=... and preparation settings first."
         )
-    return max(candidates, key=lambda path: (path.stat().st_mtime_ns, path)).parent
+    return max(fitting, key=lambda folder: (fitting[folder]["prepared_at"], folder))
 
 
-def describe_listing(corpus: Corpus) -> str:
-    """A hash of the names and sizes of the corpus's files; it needs no file to be read."""
-    listing = [(source.name, source.path.stat().st_size) for source in corpus.sources]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+def _base(root: Path) -> Path:
+    """The folder that the names of a corpus's files are relative to."""
+    return root if root.is_dir() else root.absolute().parent
+
+
+def _has_content(root: Path) -> bool:
+    return root.is_file() or (root.is_dir() and any(root.iterdir()))
+
+
+def _holds(root: Path, description: Mapping[str, Any]) -> bool:
+    """Whether the corpus in `root` has the files that a description remembers."""
+    if not description["files"]:
+        return description["root"] == str(root.resolve())
+    try:
+        return all((_base(root) / name).stat().st_size == size for name, size in description["files"].items())
+    except OSError:
+        return False
 
 
 def read_prepared(folder: Path) -> dict[str, Any]:
-    """A folder's description: `data_name`, `fingerprint`, `preparation`, `synthetic`, `counts` and more."""
-    return json.loads((folder / PREPARED_NAME).read_text(encoding="utf-8"))
+    """A folder's description: `data_name`, `fingerprint`, `preparation`, `synthetic`, `counts` and more.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = Path(folder) / PREPARED_NAME
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} is no folder that `deepfake-ms prepare` wrote: {PREPARED_NAME} is missing."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): delete {folder} and prepare again.") from error
+    if not isinstance(description, dict):
+        raise UserError(f"{path} is no description of a prepared folder: delete {folder} and prepare again.")
+    return description
 
 
 def read_complete(folder: Path) -> dict[str, Any] | None:
     """The folder's description if the folder is complete, otherwise None."""
     if not (folder / PREPARED_NAME).is_file() or not (folder / MANIFEST_NAME).is_file():
         return None
-    description = read_prepared(folder)
-    return description if description["complete"] else None
+    try:
+        description = read_prepared(folder)
+    except UserError:
+        return None
+    return description if description.get("complete") is True else None
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Shards: parts of a corpus that several processes or machines prepare into one folder."""
 
+import glob
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,13 +31,13 @@ class Shard:
             raise UserError(f"shard={self} does not exist: choose from 1/{self.count} to {self.count}/{self.count}.")
 
     @classmethod
-    def parse(cls, text: str) -> "Shard":
+    def parse(cls, text: object) -> "Shard":
         """Parse e.g. ``2/8``, the second of eight shards.
 
         Raises:
             UserError: `text` does not have this form, or the shard does not exist.
         """
-        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        match = re.fullmatch(r"(\d+)/(\d+)", str(text))
         if match is None:
             raise UserError(f"shard={text} does not have the form i/n, e.g. shard=2/8.")
         return cls(int(match[1]), int(match[2]))
@@ -60,10 +61,10 @@ def lock_shard(prepared_root: Path, name: str, shard: Shard) -> Iterator[None]:
     Raises:
         UserError: another process is preparing the same shard, or the same folder with another number of shards.
     """
-    locks = prepared_root / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
+    locks = _lock_folder(prepared_root)
     mine = locks / f"{name}@{shard.index}-of-{shard.count}.lock"
-    others = [path for path in locks.glob(f"{name}@*.lock") if not path.stem.endswith(f"-of-{shard.count}")]
+    of_name = locks.glob(f"{glob.escape(name)}@*.lock")
+    others = [path for path in of_name if not path.stem.endswith(f"-of-{shard.count}")]
     with ExitStack() as held:
         try:
             for path in others:
@@ -76,3 +77,16 @@ def lock_shard(prepared_root: Path, name: str, shard: Shard) -> Iterator[None]:
                 "use the same number of shards in all processes."
             ) from error
         yield
+
+
+@contextmanager
+def lock_folder(prepared_root: Path, name: str) -> Iterator[None]:
+    """Hold the lock under which a prepared folder's description, manifest and report are written; waits for it."""
+    with FileLock(_lock_folder(prepared_root) / f"{name}.finish.lock"):
+        yield
+
+
+def _lock_folder(prepared_root: Path) -> Path:
+    locks = prepared_root / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return locks

@@ -39,7 +39,7 @@ def extract_videos(
         workers: number of worker processes; 0 works in the current process.
 
     Raises:
-        UserError: a worker process dies.
+        UserError: a worker process dies, or a crop or a record cannot be written.
     """
     if workers == 0:
         yield from _extract_here(videos, folder, settings, make_detector)
@@ -53,7 +53,7 @@ def extract_videos(
     )
     try:
         # Largest first, so that no worker is busy with a large video after the others have finished.
-        ordered = sorted(videos, key=lambda files: -sum(source.path.stat().st_size for source in files))
+        ordered = sorted(videos, key=lambda files: -sum(_size(source.path) for source in files))
         for future in as_completed([pool.submit(_extract_in_worker, files) for files in ordered]):
             yield future.result()
     except BrokenProcessPool as error:
@@ -63,6 +63,13 @@ def extract_videos(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # the file will be quarantined
 
 
 def _extract_here(

@@ -94,8 +94,9 @@ def prepare_straightforwardly(paths: list[Path], output: Path) -> None:
             if boxes is None or probabilities[0] < CONFIDENT:
                 continue
             left, top, right, bottom = max(boxes, key=lambda box: box[2] - box[0])
-            half = max(right - left, bottom - top) * (1 + SETTINGS.margin) / 2
-            x, y = (left + right) / 2, (top + bottom) / 2
+            side = max(right - left, bottom - top)
+            half = side * (1 + SETTINGS.margin) / 2
+            x, y = (left + right) / 2, (top + bottom) / 2 + side * SETTINGS.offset
             crop = image.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
             crop.resize((SETTINGS.crop_size, SETTINGS.crop_size), Image.Resampling.BICUBIC).save(
                 output / f"{path.stem}_{number}.png"

@@ -104,3 +104,33 @@ def test_wrong_roots_and_layouts(tmp_path):
         find_corpus("celebdfv2", tmp_path)
     with pytest.raises(UserError, match="no option compression; it has none"):
         find_corpus("celebdf", tmp_path, {"compression": "c23"})
+
+
+def test_other_suffixes_and_subfolders_are_read(corpus):
+    """The names identify the videos, whatever the suffix and the subfolder."""
+    real, listed = corpus / "Celeb-real", corpus / "YouTube-real"
+    (real / "part").mkdir()
+    (real / "id0_0000.mp4").rename(real / "part/id0_0000.MP4")
+    (listed / "00170.mp4").rename(listed / "00170.avi")
+    found = find_corpus("celebdf", corpus)
+    sources = {source.name: source for source in found.sources}
+    assert sources["Celeb-real/part/id0_0000.MP4"].video_id == "Celeb-real/id0_0000"
+    assert sources["Celeb-synthesis/id0_id1_0000.mp4"].source_video == "Celeb-real/id0_0000"
+    assert sources["YouTube-real/00170.avi"].official_subset == "test"
+    assert found.missing == ("Celeb-real/id9_0009.mp4",)
+
+
+def test_two_videos_of_one_name_are_refused(corpus):
+    (corpus / "Celeb-real/id0_0000.avi").touch()
+    with pytest.raises(UserError, match=r"remove one of Celeb-real/id0_0000\.avi, Celeb-real/id0_0000\.mp4"):
+        find_corpus("celebdf", corpus)
+
+
+def test_everything_else_is_named(corpus):
+    (corpus / "Celeb-real/readme.txt").touch()
+    (corpus / "Celeb-fake").mkdir()
+    (corpus / "Celeb-fake/id0_id1_0003.mp4").touch()
+    assert find_corpus("celebdf", corpus).ignored == {
+        "of a type that cannot be read here": ["Celeb-real/readme.txt"],
+        "outside the folders of the layout": ["Celeb-fake/ (1 videos and images)"],
+    }

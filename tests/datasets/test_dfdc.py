@@ -128,3 +128,31 @@ def test_wrong_roots_are_refused_with_the_expected_tree(tmp_path):
         name.unlink()
     with pytest.raises(UserError, match="none of the 1 clips"):
         find_corpus("dfdc", tmp_path)
+
+
+def test_other_suffixes_and_subfolders_are_read(tmp_path):
+    part = make(tmp_path) / "dfdc_train_part_0"
+    (part / "REAL").mkdir()
+    (part / "aaa.mp4").rename(part / "REAL/aaa.MP4")
+    found = {source.name: source for source in find_corpus("dfdc", tmp_path).sources}
+    assert found["dfdc_train_part_0/REAL/aaa.MP4"].video_id == "dfdc_train_part_0/aaa"
+    assert found["dfdc_train_part_0/bbb.mp4"].source_video == "dfdc_train_part_0/aaa"
+
+
+def test_parts_may_lie_in_folders_of_their_archives(tmp_path):
+    make(tmp_path, {f"dfdc_train_part_00/{part}": entries for part, entries in PARTS.items()})
+    found = find_corpus("dfdc", tmp_path)
+    assert {source.video_id.rpartition("/")[0] for source in found.sources} == {
+        f"dfdc_train_part_00/{part}" for part in PARTS
+    }
+    assert not found.ignored
+
+
+def test_everything_else_is_named(tmp_path):
+    make(tmp_path)
+    (tmp_path / "dfdc_train_part_0/audio.wav").touch()
+    (tmp_path / "sample_submission.csv").touch()
+    assert find_corpus("dfdc", tmp_path).ignored == {
+        "of a type that cannot be read here": ["dfdc_train_part_0/audio.wav"],
+        "outside the folders of the layout": ["sample_submission.csv"],
+    }

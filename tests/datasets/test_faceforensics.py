@@ -181,3 +181,27 @@ def test_every_configuration_reaches_its_layout(call, data):
     status, _, error = call("prepare", f"data={data}", "data.root=nowhere")
     assert status == 2
     assert "nowhere does not exist; the layout of" in error
+
+
+def test_other_suffixes_and_subfolders_are_read(corpus):
+    videos = corpus / "original_sequences/youtube/c23/videos"
+    (videos / "part").mkdir()
+    (videos / "000.mp4").rename(videos / "part/000.MP4")
+    found = find_corpus("faceforensics", corpus)
+    source = by_id(found)["youtube/000"]
+    assert (source.name, source.official_subset) == ("original_sequences/youtube/c23/videos/part/000.MP4", "train")
+    assert by_id(found)["Deepfakes/000_003"].source_video == "youtube/000"
+    assert not any("000.mp4" in name for name in found.missing)
+
+
+def test_an_unknown_method_is_named(corpus):
+    (corpus / "manipulated_sequences/Deepfake/c23/videos").mkdir(parents=True)
+    (corpus / "manipulated_sequences/Deepfake/c23/videos/000_003.mp4").touch()
+    assert find_corpus("faceforensics", corpus).ignored == {
+        "outside the folders of the layout": ["manipulated_sequences/Deepfake/ (1 videos and images)"]
+    }
+
+
+def test_methods_that_are_no_list_are_refused(corpus):
+    with pytest.raises(UserError, match="methods=5 is no list"):
+        find_corpus("faceforensics", corpus, {"methods": 5})

@@ -1,12 +1,19 @@
-"""The choice of the video's subject."""
+"""The choice of one face per frame."""
 
+import pytest
 from drawn import face
 
-from deepfake_ms.preprocessing.faces import follow_subject
+from deepfake_ms.preprocessing.faces import choose_faces, follow_subject
 
 
 def places(chosen):
     return [None if each is None else tuple(each.centre.tolist()) for each in chosen]
+
+
+@pytest.mark.parametrize(("rule", "second"), [("largest", (90, 50)), ("first", (60, 50)), ("tracked", (24, 50))])
+def test_the_rule_decides_which_face_of_a_frame_is_kept(rule, second):
+    frames = [[face(20, 50, 30)], [face(60, 50, 16), face(24, 50, 24), face(90, 50, 26)], []]
+    assert places(choose_faces(frames, rule)) == [(20, 50), second, None]
 
 
 def test_the_largest_face_is_followed_both_ways_past_larger_strangers():

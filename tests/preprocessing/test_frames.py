@@ -9,6 +9,7 @@ import pytest
 from av.stream import Disposition
 from av.video.reformatter import ColorRange
 from drawn import picture, sampled, shades, write_video
+from PIL import Image
 
 from deepfake_ms.preprocessing.frames import read_frames
 from deepfake_ms.preprocessing.media import UnreadableMedia
@@ -188,3 +189,22 @@ def test_an_audio_file_is_not_a_video(tmp_path):
         container.mux(stream.encode())
     with pytest.raises(UnreadableMedia, match="no video stream"):
         list(read_frames(path, 1))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        *((".m4v", "mpeg4"), (".wmv", "wmv2"), (".mpg", "mpeg1video"), (".mpeg", "mpeg1video"), (".flv", "flv")),
+        *((".ts", "mpeg2video"), (".3gp", "mpeg4"), (".asf", "wmv2"), (".vob", "mpeg2video"), (".m2ts", "mpeg2video")),
+    ],
+)
+def test_common_containers_are_read(tmp_path, suffix, codec):
+    path = write_video(tmp_path / f"a{suffix}", shades(26), fps=25, codec=codec)
+    assert [index for index, _ in sampled(path, 5)] == [0, 5, 10, 15, 20, 25]
+
+
+@pytest.mark.parametrize("frames", [1, 12])
+def test_a_gif_is_a_video_even_if_it_is_a_still(tmp_path, frames):
+    pictures = [Image.fromarray(image) for image in shades(frames)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=100)
+    assert sampled(tmp_path / "a.gif", 5) == [(2 * i, round(0.2 * i, 3)) for i in range((frames + 1) // 2)]

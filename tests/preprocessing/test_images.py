@@ -1,12 +1,13 @@
 """Conversion of all kinds of still images to RGB, and the reasons given for unreadable ones."""
 
+import struct
 import warnings
 
 import cv2
 import numpy as np
 import pytest
 from drawn import picture
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deepfake_ms.preprocessing.images import read_image
 from deepfake_ms.preprocessing.media import UnreadableMedia
@@ -30,6 +31,48 @@ def test_exif_orientation_is_applied(tmp_path):
     exif[0x0112] = 6  # displayed after a quarter turn clockwise
     Image.fromarray(np.rot90(upright)).save(tmp_path / "a.png", exif=exif)
     assert (read_image(tmp_path / "a.png") == upright).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_exif_orientations_are_as_in_pil(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture((20, 20, 24))).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert (read_image(tmp_path / "a.png") == expected).all()
+
+
+def _exif_entry(tag, kind, count, value):
+    return struct.pack("<HHI4s", tag, kind, count, value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "turned"),
+    [
+        (_exif_entry(0x011A, 2, 4, b"abc\0"), True),  # the resolution as text
+        (_exif_entry(0x0128, 2, 4, b"abc\0"), True),  # its unit as text
+        (_exif_entry(0x0132, 5, 1, b"\x08\0\0\0"), True),  # the date as a fraction
+        (_exif_entry(0x8769, 9, 1, b"\xff\xff\xff\xff"), True),  # a part that lies before the file's beginning
+        (_exif_entry(0x0112, 2, 4, b"six\0"), False),  # the orientation as text
+        (b"", False),  # fewer entries than announced
+    ],
+)
+def test_an_image_with_damaged_exif_is_read(tmp_path, entry, turned):
+    """If the orientation is readable, it is applied."""
+    orientation = _exif_entry(0x0112, 3, 1, b"\6\0\0\0") if turned else b""
+    entries = orientation + entry
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + b"\0\0\0\0"
+    Image.fromarray(picture((20, 20, 24))).save(tmp_path / "a.jpg", exif=exif)
+    height, width = picture().shape[:2]
+    assert read_image(tmp_path / "a.jpg").shape == ((width, height, 3) if turned else (height, width, 3))
+
+
+def test_any_error_of_a_plugin_is_damage(tmp_path, monkeypatch):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda _: 1 // 0)
+    with pytest.raises(UnreadableMedia, match="damaged: "):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])

@@ -1,5 +1,6 @@
 """Complete runs: equal bytes after interruptions and with any number of workers; reasons for all excluded files."""
 
+import errno
 import hashlib
 import json
 import os
@@ -7,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -21,13 +24,14 @@ from deepfake_ms.datasets import find_corpus
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import LANDMARK_COLUMNS, read_manifest
 from deepfake_ms.preprocessing import fingerprint
+from deepfake_ms.preprocessing import prepare as prepare_module
 from deepfake_ms.preprocessing.fingerprint import fingerprint_corpus, hash_contents
-from deepfake_ms.preprocessing.prepare import prepare_corpus
+from deepfake_ms.preprocessing.prepare import prepare_corpus, unprepared_videos
 from deepfake_ms.preprocessing.prepared import find_prepared, read_complete
 from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.preprocessing.shards import Shard, lock_shard
 
-SETTINGS = PreparationSettings(fps=2, crop_size=32)
+SETTINGS = PreparationSettings(fps=2, crop_size=32, margin=0.3, offset=0)
 
 
 def prepare(root, prepared_root, workers=0, settings=SETTINGS, data_name="demo", detector=SquareDetector, **options):
@@ -37,12 +41,11 @@ def prepare(root, prepared_root, workers=0, settings=SETTINGS, data_name="demo",
 
 
 def contents(folder):
-    """The hash of every file."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    """The hash of every file, and the description without the time."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    description = json.loads(files.pop("prepared.json").read_text())
+    assert description.pop("prepared_at")
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()} | description
 
 
 def report_of(folder):
@@ -336,6 +339,155 @@ def test_unreadable_files_are_quarantined_and_the_rest_is_prepared(tmp_path):
     assert not list(folder.rglob("*.part"))
 
 
+class Fragile(SquareDetector):
+    """Fails for bright pictures, as a detector may for sizes that nobody thought of."""
+
+    def detect(self, images):
+        for image in images:
+            if image.min() > 100:
+                raise ZeroDivisionError("a face\nof no size")
+            yield self._detect(image.astype(int))
+
+
+def test_any_exception_quarantines_its_file_and_the_rest_is_prepared(tmp_path):
+    root = draw_corpus(tmp_path / "corpus", videos=2)
+    write_video(root / "fake" / "bright.mp4", [picture((60, 40, 30))] * 12 + [picture(shade=200)] * 12)
+    cv2.imwrite(str(root / "real" / "shots_1.png"), picture(shade=200))
+    folder = prepare(root, tmp_path / "prepared", detector=Fragile)
+    reasons = {entry["source"]: entry["reason"] for entry in report_of(folder)["quarantined"]}
+    assert reasons == dict.fromkeys(("fake/bright.mp4", "real/shots_1.png"), "ZeroDivisionError: a face of no size")
+    manifest = read_manifest(folder)
+    assert sorted(manifest.video_id.unique()) == ["fake/video1", "real/shots", "real/video0"]
+    assert sorted(manifest[manifest.video_id == "real/shots"].frame_index) == [0, 2]
+    assert not (folder / "crops/fake/bright").exists()
+
+
+def test_a_detector_that_always_fails_quarantines_everything_and_says_why(tmp_path):
+    write_video(tmp_path / "corpus/a.mp4", [picture(shade=200)] * 12)
+    with pytest.raises(UserError, match=r"None of the corpus's files can be read, e\.g\. a\.mp4 \(ZeroDivisionError"):
+        prepare(tmp_path / "corpus", tmp_path / "prepared", detector=Fragile)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["n" * 251 + ".png", "ä" * 125 + ".mp4", "caf\udce9.png", "a\\b.mp4", "talk [abcDEF12345].png", "two\nlines.png"],
+)
+def test_files_with_unusual_names_are_prepared(tmp_path, name):
+    root = tmp_path / "corpus"
+    root.mkdir()
+    if name.endswith(".png"):
+        path = root / name
+        path.write_bytes(cv2.imencode(".png", picture((60, 40, 30))[..., ::-1])[1].tobytes())
+    else:
+        write_video(tmp_path / "a.mp4", [picture((60, 40, 30))] * 5).rename(root / name)
+    folder = prepare(root, tmp_path / "prepared")
+    (row,) = read_manifest(folder).itertuples()
+    assert (folder / row.crop).is_file()
+    row.video_id.encode()
+    assert read_complete(folder)
+
+
+def test_a_file_that_cannot_be_opened_is_quarantined(corpus, tmp_path, monkeypatch):
+    """And once it can be opened, the corpus is another one."""
+    root = shutil.copytree(corpus, tmp_path / "corpus")
+    forbidden = root / "real/video0.mp4"
+    opened = Path.open
+
+    def refuse(path, *args, **options):
+        if path == forbidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    without = prepare(root, tmp_path / "prepared")
+    assert [(each["source"], each["reason"]) for each in report_of(without)["quarantined"]] == [
+        ("real/video0.mp4", "cannot be opened (Permission denied)")
+    ]
+    monkeypatch.undo()
+    assert prepare(root, tmp_path / "prepared") != without
+
+
+@pytest.mark.parametrize("at", ["crop", "record", "manifest", "report"])
+def test_a_full_disk_is_one_sentence_and_the_next_run_continues(corpus, prepared, tmp_path, monkeypatch, at):
+    folder = tmp_path / prepared.name
+    full = {"crop": "crops/", "record": "records/", "manifest": "/.manifest.parquet", "report": "/.report.json"}[at]
+    opened, count = Path.open, 0
+
+    def limited(path, mode="r", *args, **options):
+        nonlocal count
+        if "w" in mode and full in str(path):
+            count += 1
+            if count == (4 if at in ("crop", "record") else 1):
+                opened(path, mode, *args, **options).close()  # an empty file remains
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return opened(path, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "open", limited)
+    with pytest.raises(UserError, match=r"No space left on device; free space .* resumes where it stopped\.$"):
+        prepare(corpus, tmp_path)
+    monkeypatch.undo()
+    assert read_complete(folder) is None
+    assert contents(prepare(corpus, tmp_path)) == contents(prepared)
+
+
+def test_two_shards_that_finish_together_write_the_manifest_once(corpus, prepared, tmp_path, monkeypatch):
+    both, finished = threading.Barrier(2), []
+
+    def unprepared(*arguments):
+        both.wait(60)  # until both shards have extracted everything
+        return unprepared_videos(*arguments)
+
+    def finish(*arguments):
+        finished.append(arguments)
+        time.sleep(0.2)
+        return whole_finish(*arguments)
+
+    whole_finish = prepare_module._finish
+    monkeypatch.setattr(prepare_module, "unprepared_videos", unprepared)
+    monkeypatch.setattr(prepare_module, "_finish", finish)
+    with ThreadPoolExecutor(2) as pool:
+        shards = [pool.submit(prepare, corpus, tmp_path, shard=Shard(number, 2)) for number in (1, 2)]
+        folders = {shard.result() for shard in shards}
+    assert len(finished) == 1
+    assert contents(folders.pop()) == contents(prepared)
+
+
+def test_the_report_says_how_images_were_grouped_and_what_was_not_read(corpus, tmp_path):
+    root = shutil.copytree(corpus, tmp_path / "corpus")
+    (root / "real/notes.txt").touch()
+    folder = prepare(root, tmp_path / "prepared")
+    report = report_of(folder)
+    assert report["grouping"] == [
+        {
+            "rule": "images named VIDEO_12: frame 12 of VIDEO",
+            "images": 3,
+            "videos": 1,
+            "example": "real/shots_0.png is frame 0 of real/shots",
+        }
+    ]
+    assert report["ignored"] == {"of a type that cannot be read here": {"count": 1, "names": ["real/notes.txt"]}}
+    (root / "real/notes.txt").unlink()
+    assert prepare(root, tmp_path / "prepared") == folder
+    assert report_of(folder)["ignored"] == {}
+
+
+def test_frames_that_count_as_videos_are_warned_of(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"corpus/{number}.png"), picture((60, 40, 30), shade=30 + number)[..., ::-1])
+    (warning,) = report_of(prepare(tmp_path / "corpus", tmp_path / "prepared"))["grouping_warnings"]
+    assert "5 of 5 neighbouring images that count as different videos look the same" in warning
+
+
+@pytest.mark.parametrize(("face", "left"), [("largest", 80), ("first", 80), ("tracked", 24)])
+def test_the_face_of_each_frame_is_chosen_as_configured(tmp_path, face, left):
+    (tmp_path / "corpus").mkdir()
+    for number, faces in enumerate([[(40, 40, 40)], [(40, 40, 32), (98, 40, 36)]]):
+        cv2.imwrite(str(tmp_path / f"corpus/a_{number}.png"), picture(*faces)[..., ::-1])
+    folder = prepare(tmp_path / "corpus", tmp_path / "prepared", settings=replace(SETTINGS, face=face))
+    assert np.allclose(read_manifest(folder).box_left, [20, left], atol=1)
+
+
 def test_dropped_frames_and_several_faces_are_counted(tmp_path):
     dull = picture()
     cv2.rectangle(dull, (40, 30), (69, 59), (105, 30, 30), -1)
@@ -347,8 +499,7 @@ def test_dropped_frames_and_several_faces_are_counted(tmp_path):
     counts = report_of(folder)["classes"]["unlabelled"]
     assert (counts["frames_read"], counts["faces_kept"], counts["several_faces"]) == (4, 2, 2)
     assert (counts["dropped_no_face"], counts["dropped_low_probability"]) == (1, 1)
-    # One face per frame, the same person in both.
-    assert np.allclose(read_manifest(folder).box_left, [22, 27], atol=1)
+    assert np.allclose(read_manifest(folder).box_left, [22, 27], atol=1)  # one face per frame
 
 
 def test_a_corpus_without_faces_or_readable_files_is_refused(tmp_path):
@@ -379,7 +530,7 @@ def test_the_fingerprint_covers_settings_contents_and_labels(corpus, tmp_path):
         return fingerprint_corpus(sources, settings, hash_contents(sources, tmp_path))
 
     known = {named(sources)}
-    assert known == {named(sources[::-1], PreparationSettings(fps=2.0, crop_size=32))}
+    assert known == {named(sources[::-1], PreparationSettings(fps=2.0, crop_size=32.0, margin=0.3, offset=0))}
     for other in (
         named(sources, replace(SETTINGS, margin=0.4)),
         named(sources[1:]),
@@ -391,34 +542,22 @@ def test_the_fingerprint_covers_settings_contents_and_labels(corpus, tmp_path):
         known.add(other)
 
 
-def test_find_prepared_distinguishes_corpora_options_and_settings(tmp_path):
-    root = draw_corpus(tmp_path / "corpus", videos=2)
-    (root / "corpus.json").write_text('{"synthetic": true}')
-    first = prepare(root, tmp_path / "prepared")
-    assert json.loads((first / "prepared.json").read_text())["synthetic"] is True
-    assert find_prepared(tmp_path / "prepared", "demo", root, {}, SETTINGS) == first
-    for name, where, options, settings in (
-        ("dem", root, {}, SETTINGS),
-        ("demo", tmp_path, {}, SETTINGS),
-        ("demo", root, {"methods": ["Deepfakes"]}, SETTINGS),
-        ("demo", root, {}, replace(SETTINGS, fps=1)),
-    ):
-        with pytest.raises(UserError, match=rf"prepared faces of {name} .* run `deepfake-ms prepare`"):
-            find_prepared(tmp_path / "prepared", name, where, options, settings)
-    with pytest.raises(UserError, match="prepared faces of demo"):
-        find_prepared(tmp_path / "nowhere", "demo", root, {}, SETTINGS)
-
-    added = write_video(root / "real" / "more.mp4", [picture((60, 40, 30))] * 12)
-    second = prepare(root, tmp_path / "prepared")
-    assert second != first
-    assert find_prepared(tmp_path / "prepared", "demo", root, {}, SETTINGS) == second
-    added.unlink()
-    assert prepare(root, tmp_path / "prepared") == first
-    assert find_prepared(tmp_path / "prepared", "demo", root, {}, SETTINGS) == first
-
-
 @pytest.mark.parametrize(
-    "wrong", [{"fps": 0}, {"crop_size": 0}, {"margin": -0.1}, {"min_probability": 1.1}, {"fps": float("nan")}]
+    "wrong",
+    [
+        {"fps": 0},
+        {"fps": float("nan")},
+        {"fps": None},
+        {"fps": "1"},
+        {"crop_size": 0},
+        {"crop_size": 32.5},
+        {"margin": -1},
+        {"offset": 1.1},
+        {"min_probability": 1.1},
+        {"face": "nearest"},
+        {"edge": None},
+        {"enlarge": "linear"},
+    ],
 )
 def test_invalid_settings_are_refused(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):

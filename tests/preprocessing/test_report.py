@@ -1,16 +1,22 @@
 """The counts of the report and how it is printed."""
 
 from io import StringIO
+from pathlib import Path
 
 from rich.console import Console
 
-from deepfake_ms.preprocessing.report import build_report, print_report
+from deepfake_ms.datasets import Corpus
+from deepfake_ms.preprocessing.report import build_report, describe_corpus, print_report
 
 
 def record(label, rows=2, files=1, quarantined=(), **counts):
     zeros = {"frames_read": rows, "dropped_no_face": 0, "dropped_low_probability": 0, "several_faces": 0}
     zeros |= {"faces_over_edge": 0, "eyes_outside": 0}
-    return {"label": label, "rows": [{}] * rows, "files": files, "quarantined": list(quarantined)} | zeros | counts
+    return (
+        {"label": label, "media": "video", "rows": [{}] * rows, "files": files, "quarantined": list(quarantined)}
+        | zeros
+        | counts
+    )
 
 
 def test_videos_and_frames_are_counted_per_class():
@@ -42,8 +48,12 @@ def test_videos_and_frames_are_counted_per_class():
     assert [entry["source"] for entry in report["quarantined"]] == ["real/[b].mp4", "real/a_1.jpg"]
 
     console = Console(width=80, record=True, file=StringIO())
-    print_report(report, console)
+    corpus = Corpus(Path("root"), (), ignored={"hidden": ["real/[c].mp4"]}, links=["real/[d]"], notes=["[e] is empty"])
+    print_report(report | describe_corpus(corpus), console)
     text = console.export_text()
     assert "frames dropped: low probability" in text
     assert "real/[b].mp4: zero bytes" in text
+    assert "1 hidden: real/[c].mp4" in text
+    assert "followed: 1, real/[d]" in text
+    assert "Warning: [e] is empty" in text
     assert text.index("real") < text.index("fake")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -20,18 +21,19 @@ from deepfake_ms.datasets.miniature.identity import invent_person
 from deepfake_ms.datasets.miniature.plan import PlannedVideo, plan_corpus
 from deepfake_ms.datasets.miniature.scene import Scene
 from deepfake_ms.datasets.miniature.settings import MiniatureSettings
+from deepfake_ms.datasets.source import CORPUS_NAME
 from deepfake_ms.errors import UserError
+from deepfake_ms.files import write_atomically
 from deepfake_ms.randomness import key
 
 GENERATOR_VERSION = 1
 """Increase it with every change that affects a pixel, so that no folder mixes two generators."""
 
-CORPUS_NAME = "corpus.json"
-"""Description of the corpus; exists once the corpus is complete."""
-UNFINISHED_NAME = "corpus.json.unfinished"
-"""The same description, while the corpus is being drawn."""
+UNFINISHED_NAME = f"{CORPUS_NAME}.unfinished"
+"""The description of the corpus while it is being drawn; it becomes `CORPUS_NAME` when the corpus is complete."""
 TEST_LIST_NAME = "List_of_testing_videos.txt"
 LOCK_NAME = ".drawing.lock"
+_GENERATOR = "deepfake_ms.datasets.miniature"
 
 Progress = Callable[[int, int], None]
 
@@ -64,8 +66,8 @@ def draw_corpus(settings: MiniatureSettings, root: Path, workers: int, progress:
             if progress:
                 progress(len(videos), len(videos))
             return root
-        _write_text(root / UNFINISHED_NAME, description)
-        _write_text(root / TEST_LIST_NAME, _test_list(videos))
+        write_atomically(root / UNFINISHED_NAME, description)
+        write_atomically(root / TEST_LIST_NAME, _test_list(videos))
         for folder in sorted({(root / video.name).parent for video in videos}):
             folder.mkdir(exist_ok=True)
         done = len(videos) - len(missing)
@@ -82,7 +84,7 @@ def describe_corpus(settings: MiniatureSettings) -> str:
     """The content of `corpus.json`: that the corpus is synthetic, its settings and each fake's artefact strengths."""
     document = {
         "synthetic": True,
-        "generator": "deepfake_ms.datasets.miniature",
+        "generator": _GENERATOR,
         "generator_version": GENERATOR_VERSION,
         "settings": asdict(settings),
         "fakes": {video.name: asdict(video.artefacts) for video in plan_corpus(settings) if video.is_fake},
@@ -129,9 +131,8 @@ def _draw_all(videos: list[PlannedVideo], settings: MiniatureSettings, root: Pat
 
 
 def _draw_video(video: PlannedVideo, settings: MiniatureSettings, root: Path) -> None:
-    path = root / video.name
-    part = path.with_name(path.name + ".part")
-    with av.open(str(part), "w", format="mp4") as container:
+    encoded = BytesIO()
+    with av.open(encoded, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=settings.fps)
         stream.width = stream.height = settings.size
         stream.pix_fmt = "yuv420p"
@@ -140,7 +141,7 @@ def _draw_video(video: PlannedVideo, settings: MiniatureSettings, root: Path) ->
         for pixels, _ in render_video(video, settings):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
-    part.replace(path)
+    write_atomically(root / video.name, encoded.getvalue())
 
 
 def _test_list(videos: list[PlannedVideo]) -> str:
@@ -149,20 +150,26 @@ def _test_list(videos: list[PlannedVideo]) -> str:
 
 
 def _check_folder(root: Path, description: str) -> None:
-    described = next((root / name for name in (CORPUS_NAME, UNFINISHED_NAME) if (root / name).is_file()), None)
-    if described is None:
+    names = [name for name in (CORPUS_NAME, UNFINISHED_NAME) if (root / name).is_file()]
+    if not names:
         if any(entry.name != LOCK_NAME for entry in root.iterdir()):
             raise UserError(
                 f"{root} contains files but no miniature corpus: set data.root to a new or empty folder to draw into."
             )
-    elif described.read_text() != description:
+    elif not _is_ours(found := (root / names[0]).read_text(encoding="utf-8", errors="replace")):
+        raise UserError(
+            f"{root / names[0]} does not describe a miniature corpus: set data.root to a new or empty folder to draw "
+            "into."
+        )
+    elif found != description:
         raise UserError(
             f"{root} contains a miniature corpus with other settings or of another generator version "
-            f"(see {described.name}): set data.root to another folder, or delete this one to draw it again."
+            f"(see {names[0]}): set data.root to another folder, or delete this one to draw it again."
         )
 
 
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+def _is_ours(description: str) -> bool:
+    try:
+        return json.loads(description)["generator"] == _GENERATOR
+    except (ValueError, TypeError, KeyError):
+        return False

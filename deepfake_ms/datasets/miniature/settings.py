@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 
 from deepfake_ms.errors import UserError
 
@@ -21,7 +22,7 @@ class ArtefactStrengths:
 
     def __post_init__(self) -> None:
         for name, strength in asdict(self).items():
-            if not 0 <= strength <= 1:
+            if isinstance(strength, bool) or not isinstance(strength, Real) or not 0 <= strength <= 1:
                 raise UserError(f"Artefact strength {name} is {strength}: choose a value from 0 to 1.")
             object.__setattr__(self, name, float(strength))  # 1 and 1.0 must give the same corpus.json
 
@@ -69,6 +70,13 @@ class MiniatureSettings:
             if unknown := sorted(set(self.artefacts) - set(known)):
                 raise UserError(f"Unknown artefact {', '.join(unknown)}: the miniature has {', '.join(known)}.")
             object.__setattr__(self, "artefacts", ArtefactStrengths(**self.artefacts))
+        for each in fields(self):
+            value = getattr(self, each.name)
+            kind = {int: Integral, float: Real}.get(each.type)
+            if kind and (isinstance(value, bool) or not isinstance(value, kind)):
+                raise UserError(
+                    f"Miniature {each.name} is {value}: it must be a {'whole ' * (kind is Integral)}number."
+                )
         minimum = {"cast_size": 2, "videos_per_identity": 1, "youtube_people": 0, "fakes": 0, "fps": 1, "size": 64}
         for name, smallest in minimum.items():
             if getattr(self, name) < smallest:
