@@ -76,16 +76,22 @@ def run_config(cfg: DictConfig, fingerprint: str) -> dict:
         fingerprint: of the prepared faces.
 
     Raises:
-        UserError: a stage has an unknown setting, `seed` is not a whole number, or `model.checkpoint` names no file.
+        UserError: a stage has an unknown setting, `seed` is not a whole number, `model.checkpoint` names no file, or
+            gradients are to be clipped in two ways.
     """
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed}: give a whole number.")
     chosen = OmegaConf.masked_copy(cfg, [*DECISIVE_GROUPS, "seed"])
     config = OmegaConf.to_container(chosen, resolve=True, throw_on_missing=True)
-    config["curriculum"]["stages"] = Curriculum.resolve(config).as_records()
+    curriculum = Curriculum.resolve(config)
+    config["curriculum"]["stages"] = curriculum.as_records()
     if weights := _digest_checkpoints(config["model"].get("checkpoint")):
         config["starting_weights"] = weights
     trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
+    if "gradient_clip_val" in trainer["lightning"] and any(stage.clipping for stage in curriculum.stages):
+        raise UserError(
+            "trainer.lightning.gradient_clip_val and optimization.gradient_clip are both set: set only one of them."
+        )
     return {
         **config,
         "data": {"name": cfg.data.name, "fingerprint": fingerprint},

@@ -42,6 +42,9 @@ STAGE_GROUPS = ("mask", "augmentation", "loss", "optimization")
 OPEN = ("curriculum.stages.", "trainer.lightning.", "optimization.optimizer.", "optimization.schedule.")
 """Below these keys an override may add what the files do not name; the receiver refuses what it does not know."""
 
+WHOLE = ("optimization.optimizer", "optimization.schedule")
+"""Mappings whose other values mean nothing under another name: Hydra would keep them."""
+
 RENAMED = {
     "recipe": "optimization",
     "eye_mask": "mask",
@@ -130,8 +133,15 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
 
 
 def complete_overrides(arguments: Sequence[str]) -> list[str]:
-    """The arguments with ``++`` before the keys that may be added, see `OPEN`."""
-    return [f"++{each}" if each.startswith(OPEN) and "=" in each else each for each in arguments]
+    """The arguments with ``++`` before the keys that may be added, see `OPEN`; what `WHOLE` names is replaced whole."""
+    completed = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in WHOLE and value.lstrip().startswith("{"):
+            completed += [f"~{key}", f"+{argument}"]
+        else:
+            completed.append(f"++{argument}" if key.startswith(OPEN) and value else argument)
+    return completed
 
 
 def resolve_stage_choices(cfg: DictConfig) -> DictConfig:

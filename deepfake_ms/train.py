@@ -1,8 +1,10 @@
 """``deepfake-ms train``: train a curriculum stage by stage, then score it on the test set."""
 
+import shutil
 from pathlib import Path
 
-from omegaconf import DictConfig
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, open_dict
 
 from deepfake_ms.assembly import find_faces, open_run_log, run_config, trainer_settings
 from deepfake_ms.cli import entry_point
@@ -11,13 +13,17 @@ from deepfake_ms.evaluation.scores import evaluate, print_scores
 from deepfake_ms.evaluation.test_set import OWN, TestSet
 from deepfake_ms.training.progress import rank_zero_console
 from deepfake_ms.training.run import Run
-from deepfake_ms.training.run_folder import only_start
+from deepfake_ms.training.run_folder import config_hash, only_start
 from deepfake_ms.training.shared_stages import adopt_stages, publish_stages
 from deepfake_ms.training.train_stages import train_stages
+from deepfake_ms.training.trainer import starts_other_processes
 
 
 @entry_point("train")
 def main(cfg: DictConfig) -> None:
+    if batches := cfg.trainer.lightning.get("fast_dev_run"):
+        _try_out(cfg, 1 if batches is True else batches)
+        return
     trainer, faces, runs_root = trainer_settings(cfg), find_faces(cfg), Path(cfg.runs_root)
     console = rank_zero_console()
     run = Run.start(Path(cfg.run_folder), run_config(cfg, faces.about["fingerprint"]), faces, console)
@@ -31,6 +37,26 @@ def main(cfg: DictConfig) -> None:
             log.log_scores(scores, {name: read_predictions(run, TestSet.of_run(run, name), SELECTED) for name in OWN})
         log.finish()
     console.print(f"Run folder: {run.folder}", highlight=False, markup=False)
+
+
+def _try_out(cfg: DictConfig, batches: int) -> None:
+    """Lightning's fast_dev_run: a short epoch of every stage in a folder that is then deleted; nothing is scored."""
+    faces, console = find_faces(cfg), rank_zero_console()
+    run_config(cfg, faces.about["fingerprint"])  # refuses what the whole run would refuse
+    with open_dict(cfg):
+        del cfg.trainer.lightning["fast_dev_run"]
+        cfg.trainer.lightning.update(limit_train_batches=batches, limit_val_batches=batches)
+        cfg.optimization.epochs = len(cfg.curriculum.stages)
+    trainer, config = trainer_settings(cfg), run_config(cfg, faces.about["fingerprint"])
+    folder = Path(cfg.runs_root) / f".fast_dev_run_{config_hash(config)[:12]}"  # the same one on all ranks
+    try:
+        if starts_other_processes(trainer):
+            shutil.rmtree(folder, ignore_errors=True)  # of a start that was killed
+        train_stages(Run.start(folder, config, faces, console), trainer, console)
+    finally:
+        if rank_zero_only.rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+    console.print(f"fast_dev_run={batches}: every stage has trained and validated; nothing is scored or kept.")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The commands as a Hydra user meets them."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ GROUPS = (
     *("trainer", "logger", "experiment"),
 )
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
+PIECEWISE = ("model=caddm", "optimization=caddm")
 FULL_SIZE_ONLY = ("linear_probe", "senet154", "table1_linear_probe", "table1_senet154")
 
 
@@ -85,10 +87,11 @@ PUBLISHED = {
 
 def test_table_2_is_complete():
     left_out_by_the_paper = {"rf", "wl_rf", "rf_mep", "rst_as_released", "random_mask", "mouth_mask"}
+    left_out_by_the_paper.add("wl_rf_mep_as_released")
     assert {row.removeprefix("table2_") for row in ROWS} == PUBLISHED.keys() | left_out_by_the_paper
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.endswith("_mask")])
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.endswith(("_mask", "mep_as_released"))])
 def test_a_row_is_what_its_name_says(row):
     cfg = compose(f"experiment={row}")
     factors = row.removeprefix("table2_").split("_")
@@ -101,6 +104,40 @@ def test_a_row_is_what_its_name_says(row):
         ["1_masked_eyes", "2_cropped", "3_masked_eyes"] if "mep" in factors else ["1_cropped"]
     )
     assert cfg.model.swin == ("as_released" if "released" in factors else "removed" if "rst" in factors else "live")
+
+
+def test_the_row_as_released_has_every_released_reading_and_nothing_else():
+    described, released = (
+        run_config(compose(f"experiment=table2_wl_rf_mep{each}"), "abc") for each in ("", "_as_released")
+    )
+    stages = released["curriculum"]["stages"]
+    assert [stage["mask"] and stage["mask"]["missed"] for stage in stages] == [0.27, None, 0.27]
+    assert {stage["augmentation"]["name"] for stage in stages} == {"released_rf"}
+    assert all(stage["loss"]["class_weights"] == {"real": 1.0, "fake": 1.0} for stage in stages)
+    assert [stage["carry"] for stage in stages] == ["best", "best", "last"]
+    assert released["model"]["swin"] == "as_released"
+    for config in (described, released):
+        del config["model"]["swin"], config["mask"]["missed"], config["augmentation"], config["loss"]
+        for stage in config["curriculum"]["stages"]:
+            del stage["augmentation"], stage["loss"], stage["carry"]
+            (stage["mask"] or {}).pop("missed", None)
+    assert described == released
+
+
+def test_citations_follow_the_papers_numbering():
+    """Augmentation 2.3, curriculum 2.4, loss 2.5, data 3.1, metrics 3.2, ablation 3.4."""
+    repository = Path(__file__).parents[1]
+    files = [*CONFIG_FOLDER.rglob("*.yaml"), *(repository / "deepfake_ms").rglob("*.py")]
+    cited = {
+        (path.name, number)
+        for path in files
+        for number in re.findall(r"(?:paper|MEP|WL|RF)\b[^.\n]*\(?section (\d\.?\d?)", path.read_text())
+    }
+    topics = {
+        **{"2.3": ("standard.yaml", "random_flips.yaml"), "2.4": ("curriculum.py", "face_masks.py")},
+        **{"2.5": ("losses.py", "weighted.yaml"), "3.1": ("paper.yaml",)},
+    }
+    assert cited == {(name, number) for number, names in topics.items() for name in names}
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -175,7 +212,10 @@ def test_what_determines_results_is_hashed_and_nothing_else():
         "trainer.lightning.devices=2",
         "trainer.lightning.devices=[0,1,2]",
         "trainer.lightning.accumulate_grad_batches=4",
+        "optimization.gradient_clip.norm=1",
         "trainer.lightning.gradient_clip_val=1",
+        "curriculum.stages.0.carry=last",
+        "mask.missed=0.27",
         "trainer.matmul_precision=high",
         "augmentation.transforms.HorizontalFlip.p=0.4",
         "curriculum.stages.0.freeze=[backbone.conv1]",
@@ -227,6 +267,27 @@ def test_a_stage_overrides_the_run_in_part_or_by_the_name_of_a_choice():
     assert changed[2]["freeze"] == ["backbone.conv1"]
 
 
+def test_a_schedule_or_optimizer_with_a_name_replaces_the_one_of_the_files(call):
+    cosine = {"name": "cosine", "warmup_epochs": 3}
+    stages = run_config(
+        compose(
+            "curriculum=masked_cropped_masked",
+            "optimization.schedule={name: cosine, warmup_epochs: 3}",
+            "optimization.optimizer={name: SGD, lr: 0.1}",
+            "curriculum.stages.1.optimization.schedule={name: StepLR, step_size: 2}",
+            "curriculum.stages.2.optimization.optimizer.lr=0.2",
+        ),
+        "abc",
+    )["curriculum"]["stages"]
+    assert [stage["schedule"] for stage in stages] == [cosine, {"name": "StepLR", "step_size": 2}, cosine]
+    assert [stage["optimizer"] for stage in stages] == [{"name": "SGD", "lr": lr} for lr in (0.1, 0.1, 0.2)]
+    status, out, _ = call("train", "optimization.schedule={name: cosine, warmup_epochs: 3}", "--cfg", "job")
+    assert (status, OmegaConf.create(out).optimization.schedule) == (0, cosine)
+    remedy = r"refuses .*'pct_start'.*give all its arguments, e\.g\. 'optimization\.schedule="
+    with pytest.raises(UserError, match=remedy):
+        run_config(compose("optimization.schedule.name=CosineAnnealingLR"), "abc")
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -237,6 +298,14 @@ def test_a_stage_overrides_the_run_in_part_or_by_the_name_of_a_choice():
         (("curriculum.stages.0.mask=eyes",), r"set curriculum\.stages\.0\.faces=masked"),
         (("curriculum.stages.0.share=0.5",), "shares add up to 0.5"),
         (("optimization.mode=best",), r"optimization\.mode=best"),
+        (("curriculum.carry=worst",), r"curriculum\.carry=worst is unknown; choose from best, last"),
+        (("curriculum.stages.0.carry=worst",), r"carry=worst is unknown"),
+        (("optimization.gradient_clip.norm=0",), r"gradient_clip\.norm=0: give a positive number"),
+        (("optimization.gradient_clip={norm: 1, value: 2}",), "set one of them to null"),
+        (("+optimization.gradient_clip.sum=1",), r"gradient_clip\.sum is unknown"),
+        ((*PIECEWISE, "optimization.schedule.milestones=[4,2]"), "give ascending milestones"),
+        ((*PIECEWISE, "optimization.schedule.factors=[1,2]"), "one factor more than milestones"),
+        (("curriculum=masked_cropped_masked", "mask.missed=27"), r"mask\.missed=27 is not a share of the videos"),
         (("optimization.optimizer.name=Foo",), "neither torch.optim nor timm.optim"),
         (("optimization.optimizer.momentun=1",), "AdamW refuses"),
         (("optimization.schedule.name=Foo",), "neither torch.optim.lr_scheduler nor timm.scheduler"),

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from rich.console import Console
 
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.files import sha256_of, write_json
-from deepfake_ms.manifest import SCHEMA, write_manifest
+from deepfake_ms.manifest import LANDMARK_COLUMNS, SCHEMA, write_manifest
 from deepfake_ms.preprocessing.prepared import PREPARED_NAME
 from deepfake_ms.provenance import code_digest
 from deepfake_ms.quiet import hush
@@ -36,6 +37,7 @@ from deepfake_ms.training.train_stages import train_stages
 from deepfake_ms.training.trainer import TrainerSettings, decisive_settings
 
 SIZE = 32
+LANDMARKS = (10.0, 14.0, 22.0, 14.0, 16.0, 19.0, 12.0, 25.0, 20.0, 25.0)
 SUBSETS = ["train"] * 25 + ["validation"] * 11 + ["test"] * 11  # odd numbers: two processes never share evenly
 FLIPS = {"name": "random_flips", "transforms": {"HorizontalFlip": {"p": 0.5}, "VerticalFlip": {"p": 0.5}}}
 EYES = {"name": "eyes", "regions": {"eyes": {"width": 0.9, "height": 0.5}}, "place": "landmarks", "shape": "box"}
@@ -77,7 +79,7 @@ CONFIG = {
             {"faces": "masked", "share": 0.3},
         ],
     },
-    "trainer": {"precision": "32-true"},
+    "trainer": {"precision": "32-true", "matmul_precision": "highest", "batch_parts": 1},
 }
 STAGES = ["1_masked_eyes", "2_cropped", "3_masked_eyes"]
 STEPS = [6, 12, 18, 24, 30, 36]
@@ -118,12 +120,10 @@ def write_faces(folder: Path) -> Path:
                 "identities": [],
                 "frame_index": number,
                 "time_s": 0.0,
-                "left_eye_x": 10.0,
-                "left_eye_y": 14.0,
-                "right_eye_x": 22.0,
-                "right_eye_y": 14.0,
+                **dict(zip(LANDMARK_COLUMNS, LANDMARKS, strict=True)),
                 "crop": f"crops/{number:03d}.png",
                 "sha256": sha256_of(path),
+                "perceptual_hash": sha256_of(path),  # no two faces are near-duplicates
             }
         )
     write_manifest(rows, folder)
@@ -193,20 +193,44 @@ def make_run(folder: Path, prepared: Path, changes: Mapping | None = None) -> Ru
     return Run(folder, find_record(folder, settings) or new_record(settings, about), faces, split)
 
 
-class Killer(Callback):
-    """Sends a signal to its own process at the n-th of the moments between which a run can die."""
+class Moments(Callback):
+    """Counts the moments between which a run can die, and calls `end` at the n-th one on one rank."""
 
-    def __init__(self, rank: int, at: int, signal_number: int = signal.SIGKILL):
-        self.rank, self.left, self.signal_number = rank, at, signal_number
+    def __init__(self, at: int, rank: int = 0):
+        self.left, self.rank = at, rank
+
+    def end(self) -> None: ...
 
     def _moment(self, trainer, *_, **__) -> None:
         if trainer.global_rank == self.rank:
             self.left -= 1
             if self.left == 0:
-                os.kill(os.getpid(), self.signal_number)
+                self.end()
 
     on_train_batch_start = on_train_batch_end = on_validation_batch_end = _moment
     on_train_epoch_end = on_validation_end = on_train_end = on_fit_end = on_train_start = _moment
+
+
+class Killer(Moments):
+    """Sends a signal to its own process."""
+
+    def __init__(self, rank: int, at: int, signal_number: int = signal.SIGKILL):
+        super().__init__(at, rank)
+        self.signal_number = signal_number
+
+    def end(self) -> None:
+        os.kill(os.getpid(), self.signal_number)
+
+
+class Interruption(BaseException):
+    """What `Interrupter` raises."""
+
+
+class Interrupter(Moments):
+    """Ends the training without a signal and without a process of its own; nothing is saved then, as in a kill."""
+
+    def end(self) -> None:
+        raise Interruption
 
 
 def train(
@@ -238,33 +262,61 @@ def train(
     return run
 
 
+def interrupt(folder: Path, prepared: Path, moment: int, changes: Mapping | None = None, **switches) -> bool:
+    """`train` until the n-th moment; whether it got that far before it finished."""
+    try:
+        train(folder, prepared, changes, {**switches, "extra": (Interrupter(moment),)})
+    except Interruption:
+        return True
+    return False
+
+
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tiny_run", "timm", "albumentations"])
 
 
 def train_in_process(*arguments, **named) -> int:
     """Exit code of `train` in a process of its own."""
-    process = PROCESSES.Process(target=train, args=arguments, kwargs=named)
-    process.start()
-    process.join(120)
-    assert process.exitcode is not None, "the tiny run hangs"
-    return process.exitcode
+    return _run_processes([(_train_forking, arguments, named)])[0]
 
 
-def train_on_two(
-    folder: Path,
-    prepared: Path,
-    changes: Mapping | None = None,
-    switches: Mapping | None = None,
-    kill: tuple[int, int, int] | None = None,
-) -> subprocess.CompletedProcess:
-    """`train` on two gloo processes."""
-    arguments = [folder, prepared, "--changes", json.dumps(changes or {})]
-    arguments += ["--trainer", json.dumps({"devices": 2, "strategy": "ddp", **(switches or {})})]
-    if kill:
-        arguments += ["--kill", ":".join(str(int(part)) for part in kill)]
+def train_on_two(*arguments, **named) -> list[int]:
+    """Exit codes of two gloo ranks that `train` together, started as torchrun would start them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    named["switches"] = {"devices": 2, "strategy": "ddp", **named.get("switches", {})}
+    return _run_processes([(_train_rank, (rank, port, *arguments), named) for rank in range(2)])
+
+
+def _train_rank(rank: int, port: int, *arguments, **named) -> None:
+    os.environ.update(LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    _train_forking(*arguments, **named)
+
+
+def _train_forking(*arguments, **named) -> None:
+    # Else the fork server starts the loaders' workers; it outlives this process, and they would not notice its end.
+    multiprocessing.set_start_method("fork", force=True)
+    train(*arguments, **named)
+
+
+def _run_processes(tasks: list[tuple]) -> list[int]:
+    processes = [PROCESSES.Process(target=task, args=args, kwargs=named) for task, args, named in tasks]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert None not in codes, "the tiny run hangs"
+    return codes
+
+
+def launch_on_two(*arguments: object, kill: tuple[int, int, int] | None = None) -> subprocess.CompletedProcess:
+    """This file as a program for RUN and PREPARED, whose first process starts the second one."""
+    extra = ["--kill", ":".join(str(int(part)) for part in kill)] if kill else []
     return subprocess.run(
-        [sys.executable, __file__, *arguments],
+        [sys.executable, __file__, *arguments, "--trainer", '{"devices": 2, "strategy": "ddp"}', *extra],
         timeout=180,
         capture_output=True,
         text=True,

@@ -5,11 +5,14 @@ meanings changed silently. Compared with 1.3.0's source:
 
 - GaussNoise: variance 10..50 (grey levels squared) became standard deviation .2 to .44 of the range, 16 times stronger.
   Setting the range is not enough: 2.0.8 draws the deviation instead of the variance and rounds the noise to whole grey
-  levels towards zero, which together makes it about a tenth weaker. `GaussNoise13` is 1.3.0's noise.
+  levels towards zero, which together makes it about a tenth weaker. `GaussNoise13` of
+  `deepfake_ms.data.released_transforms` is 1.3.0's noise.
 - ShiftScaleRotate: the border became black instead of mirrored (REFLECT_101), and the face is stretched: each axis
   draws its own scale. `Affine` with `keep_ratio` is the same transform with one scale, and does not warn.
 - RandomRotate90: p became 1 instead of .5; all probabilities are explicit.
-- HueSaturationValue now leaves grey pixels grey, so a black mask stays black; 1.3.0 could tint it faintly.
+- HueSaturationValue now leaves grey pixels grey, so a black mask stays black; 1.3.0 could tint it faintly. A negative
+  fractional value shift is rounded to one grey level less than in 1.3.0.
+- Affine shifts by whole pixels; 1.3.0's ShiftScaleRotate by fractions of one.
 - CLAHE, Sharpen, Emboss, RandomBrightnessContrast: unchanged.
 
 The released lists are those of `Monu-Khicher-1/multi-stage-learning`.
@@ -28,51 +31,40 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read on import: otherw
 
 import albumentations as A
 
+from deepfake_ms.data import released_transforms
 from deepfake_ms.data.facial_swap import check_kinds
 from deepfake_ms.errors import UserError
-
-
-class GaussNoise13(A.ImageOnlyTransform):
-    """Gaussian noise as in albumentations 1.3.0, for uint8 images.
-
-    Every channel has its own noise; the sum is clipped to 0..255 and truncated to whole grey levels.
-
-    Args:
-        variance: range from which the variance is drawn uniformly, in grey levels squared; 1.3.0's default is (10, 50),
-            a standard deviation of 3.2 to 7.1.
-        p: probability.
-    """
-
-    def __init__(self, variance: tuple[float, float] = (10, 50), p: float = 0.5):
-        super().__init__(p=p)
-        self.variance = variance
-
-    def get_params_dependent_on_data(self, params: dict, data: dict) -> dict[str, np.ndarray]:
-        deviation = self.py_random.uniform(*self.variance) ** 0.5
-        return {"noise": deviation * self.random_generator.standard_normal(params["shape"], dtype=np.float32)}
-
-    def apply(self, img: np.ndarray, noise: np.ndarray, **params: object) -> np.ndarray:
-        return np.clip(img + noise, 0, 255).astype(np.uint8)
 
 
 def ordered(settings: Mapping) -> dict:
     """The settings of a file in ``conf/augmentation`` with its transforms as a list.
 
-    A run's record sorts the keys of mappings, and the order of the transforms matters.
+    A run's record sorts the keys of mappings, and the order of the transforms matters. A key of `transforms` is the
+    name of a class in albumentations or in `deepfake_ms.data.released_transforms`; where a class is needed twice, any
+    other key whose value names it as ``transform``.
 
     Returns:
         ``{"name", "p", "transforms": [{"transform": name, ...arguments}], "facial_swap"}``; `transforms` inside a
         transform (``OneOf``) are lists too.
+
+    Raises:
+        UserError: `p` is not a probability, or the value of a transform is not a mapping.
     """
+    p = settings.get("p", 1.0)
+    if not isinstance(p, int | float) or not 0 <= p <= 1:
+        raise UserError(f"augmentation.p={p}: give a probability from 0 to 1.")
     return {
         "name": settings["name"],
-        "p": float(settings.get("p", 1.0)),
+        "p": float(p),
         "transforms": _ordered(settings["transforms"]),
         "facial_swap": dict(settings["facial_swap"]) if settings.get("facial_swap") else None,
     }
 
 
 def _ordered(transforms: Mapping[str, Mapping]) -> list[dict]:
+    for name, arguments in transforms.items():
+        if not isinstance(arguments, Mapping):
+            raise UserError(f"augmentation: {name}={arguments}: give the transform's arguments, such as {{p: 0.5}}.")
     return [
         {"transform": name, **arguments}
         | ({"transforms": _ordered(arguments["transforms"])} if "transforms" in arguments else {})
@@ -88,13 +80,15 @@ def build_augmentation(augmentation: Mapping) -> A.Compose | None:
     Raises:
         UserError: a transform or an argument is unknown, or a value is not allowed.
     """
+    kinds, boxes = augmentation["facial_swap"], None
+    if kinds:
+        check_kinds(kinds)
     if not augmentation["transforms"]:
         return None
-    boxes = None
-    if kinds := augmentation["facial_swap"]:
-        check_kinds(kinds)
+    transforms = _build(augmentation["transforms"])
+    if kinds and any("bboxes" in transform.available_keys for transform in transforms):
         boxes = A.BboxParams(format="albumentations")
-    return A.Compose(_build(augmentation["transforms"]), p=augmentation["p"], bbox_params=boxes)
+    return A.Compose(transforms, p=augmentation["p"], bbox_params=boxes)
 
 
 def _build(transforms: Sequence[Mapping]) -> list[A.BasicTransform]:
@@ -102,8 +96,9 @@ def _build(transforms: Sequence[Mapping]) -> list[A.BasicTransform]:
 
 
 def _build_transform(name: str, settings: Mapping) -> A.BasicTransform:
-    known = {"GaussNoise13": GaussNoise13} | {key: each for key, each in vars(A).items() if inspect.isclass(each)}
-    if name not in known or not issubclass(known[name], A.BasicTransform | A.BaseCompose):
+    classes = {key: each for key, each in (vars(A) | vars(released_transforms)).items() if inspect.isclass(each)}
+    known = {key: each for key, each in classes.items() if issubclass(each, A.BasicTransform | A.BaseCompose)}
+    if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
         raise UserError(f"augmentation: albumentations has no transform {name}; the nearest name is {nearest}.")
     arguments = {key: _as_argument(value) for key, value in settings.items() if key != "transform"}
@@ -150,7 +145,7 @@ def augment_with_box(
     """As `augment`, for an image and a box on it.
 
     Args:
-        augmentation: built with ``bbox_params`` in albumentations' own format, as for `facial_swap`.
+        augmentation: built for `facial_swap`; without ``bbox_params`` if it moves no pixel.
         image: uint8 RGB [H, W, 3].
         box: left, top, right, bottom in fractions of the image: float [4]; one without area stays as it is.
         seed: determines all draws, whatever the box.
@@ -158,7 +153,7 @@ def augment_with_box(
     Returns:
         The augmented image and the box's new place, float32 [4].
     """
-    if not (box[2:] > box[:2]).all():
+    if "bboxes" not in augmentation.processors or not (box[2:] > box[:2]).all():
         return augment(augmentation, image, seed), box
     augmentation.set_random_state(np.random.default_rng(seed), random.Random(seed))
     augmented = augmentation(image=image, bboxes=box[None])

@@ -33,7 +33,7 @@ class FaceDataset(Dataset):
         manifest: as `read_manifest` returns it.
         rows: manifest positions of the faces, int [N].
         folder: the prepared folder, which the crop paths are relative to.
-        mask: drawn on every face; None for none.
+        mask: drawn on every face, except on those of the videos that it misses; None for none.
         augmentation: from `build_augmentation`; None for none.
         partners: for the multi-scale facial swap (`deepfake_ms.data.facial_swap`), the manifest row of each fake's
             source, int [N], from `find_partners`; None swaps nothing. The augmentation must then move boxes.
@@ -69,6 +69,9 @@ class FaceDataset(Dataset):
         if mask and not (placed := np.isfinite(self.landmarks[:, mask.landmarks])).all():
             first = self.crops[int(np.argwhere(~placed)[0, 0])]
             raise UserError(f"{first} lacks the landmarks that the mask needs: prepare the corpus with face detection.")
+        videos = chosen["video_id"]
+        unmasked = {video: mask is None or mask.misses(video, seed) for video in videos.unique()}
+        self.masked = ~videos.map(unmasked).to_numpy(dtype=bool)
         self.partners = partners
         if partners is not None:
             # Where there is no partner (-1), this holds the last row's crop, which is never read.
@@ -90,7 +93,7 @@ class FaceDataset(Dataset):
         """The image, and the fake part of it: left, top, right, bottom in fractions of the image, float32 [4]."""
         row = int(self.rows[position])
         face = self._read(self.crops[position], self.landmarks[position], self.boxes[position])
-        mask = self.mask and self.mask.for_face(key("mask", self.seed, row))
+        mask = self.mask.for_face(key("mask", self.seed, row)) if self.masked[position] else None
         box = WHOLE if self.labels[position] == FAKE else NOWHERE
         if self.partners is not None and self.partners[position] != NO_PARTNER:
             crops, landmarks, boxes = self.sources

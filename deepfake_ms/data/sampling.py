@@ -38,8 +38,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
-        self.first_batch = 0
-        """The batch of the epoch at which the next iteration starts."""
+        self.first_sample = 0
+        """The sample of the epoch at which the next iteration starts."""
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""
@@ -53,7 +53,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         generator = torch.Generator().manual_seed(key("order", self.seed, self.stage, self.epoch))
         order = torch.randperm(self.count, generator=generator).tolist()
         share = order[self.rank :: self.world_size][: len(self)]
-        return iter([(self.epoch, position) for position in share[self.first_batch * self.batch_size :]])
+        return iter([(self.epoch, position) for position in share[self.first_sample :]])
 
 
 class ResumableLoader(DataLoader):
@@ -78,7 +78,7 @@ class ResumableLoader(DataLoader):
         # If the epoch differs by then, the checkpoint was written at the end of its epoch, and nothing is skipped.
         first = self.resume_after if self.sampler.epoch == self.unfinished_epoch else 0
         self.unfinished_epoch = None
-        self.sampler.first_batch = first
+        self.sampler.first_sample = first * self.batch_size  # of the loader: a step may take several batches
         self.yielded = first
         for batch in super().__iter__():
             self.yielded += 1

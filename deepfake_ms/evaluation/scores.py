@@ -105,7 +105,8 @@ def protocol(run: Run, test_set: TestSet, checkpoint: str, thresholds: dict[str,
     """One line that says how the scores were obtained."""
     split, curriculum = run.config["split"], run.curriculum
     fractions = ":".join(f"{fraction * 10:g}" for fraction in split["fractions"])
-    chosen = f"{curriculum.carry} checkpoint by {curriculum.monitor}" if checkpoint == SELECTED else "last epoch"
+    best = checkpoint == SELECTED and curriculum.stages[-1].carry == "best"
+    chosen = f"best checkpoint by {curriculum.monitor}" if best else "last epoch"
     values = ", ".join(f"{thresholds[level]:.4f} per {level}" for level in LEVELS)
     criterion = TITLES[THRESHOLD_CRITERION].lower()
     changed = f" perturbed by {test_set.perturbation['name']}" if test_set.perturbation else ""

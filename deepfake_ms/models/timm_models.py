@@ -1,16 +1,32 @@
-"""Create timm models by name, with one-sentence errors for unknown names and options."""
+"""Create timm models by name, with one-sentence errors for unknown names, options and unavailable weights."""
 
 import difflib
+import errno
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from urllib.parse import urlsplit
 
+import huggingface_hub
 import timm
 from timm.models import get_pretrained_cfg
 from torch import nn
 
 from deepfake_ms.errors import UserError
 
+PATIENCE_S = 5
+"""How long to wait for the first answer of the server that has pretrained weights."""
+NETWORK_MODULES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib")
+"""Beginnings of the modules whose exceptions mean that a download failed."""
+
 
 def create_timm_model(name: str, pretrained: bool, **options) -> nn.Module:
     """Create the timm model `name`; with `pretrained`, timm downloads and caches its weights.
+
+    Without a network, weights that are cached are used, and others are refused within seconds.
 
     Args:
         name: architecture, optionally with the tag of its pretrained weights: ``convnext_tiny.fb_in1k``.
@@ -21,22 +37,25 @@ def create_timm_model(name: str, pretrained: bool, **options) -> nn.Module:
         UserError: timm does not know the name or an option, or the weights are unavailable or do not fit the options.
     """
     _check_name(name)
+    silent = _silent_server(name) if pretrained else None
     try:
-        return timm.create_model(name, pretrained=pretrained, **options)
+        with _hub_offline() if silent else nullcontext():
+            return timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
         raise UserError(f"timm's {name} rejects the options {options}: {error}.") from error
-    except OSError as error:
-        raise UserError(
-            f"The pretrained weights of {name} cannot be downloaded ({type(error).__name__}): connect to the network "
-            "once, or train from scratch with pretrained=false."
-        ) from error
-    except RuntimeError as error:
-        if not pretrained:
+    except Exception as error:
+        if not pretrained or getattr(error, "errno", None) == errno.ENOSPC:
             raise
-        reason = str(error).splitlines()[0].rstrip(":.")
+        text = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(":. ")
+        if isinstance(error, OSError) or type(error).__module__.startswith(NETWORK_MODULES):
+            reason = f"{silent} does not answer" if silent else text
+            raise UserError(
+                f"The pretrained weights of {name} cannot be downloaded ({reason}): connect to the network once, or "
+                "set model.pretrained=false to train from scratch."
+            ) from error
         raise UserError(
-            f"The pretrained weights of {name} cannot be loaded with the options {options} ({reason}): "
-            "remove the options that change its shape, or train from scratch with pretrained=false."
+            f"The pretrained weights of {name} cannot be loaded with the options {options} ({text}): remove the "
+            "options that change its shape, or set model.pretrained=false to train from scratch."
         ) from error
 
 
@@ -48,6 +67,38 @@ def has_fixed_input_size(name: str) -> bool:
     """
     _check_name(name)
     return get_pretrained_cfg(name, allow_unregistered=False).fixed_input_size
+
+
+def _silent_server(name: str) -> str | None:
+    """The host that has the pretrained weights, if it does not answer.
+
+    The client of the Hugging Face Hub tries for most of a minute before it gives up, and torch's without any limit.
+    """
+    source = get_pretrained_cfg(name)
+    url = huggingface_hub.constants.ENDPOINT if source.hf_hub_id else source.url
+    if huggingface_hub.constants.HF_HUB_OFFLINE or not url:
+        return None
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE_S).close()
+    except urllib.error.HTTPError:
+        return None  # an answer, if not a friendly one
+    except OSError as error:
+        # A certificate that Python does not know may be known to the client.
+        return None if isinstance(getattr(error, "reason", None), ssl.SSLError) else urlsplit(url).netloc
+    return None
+
+
+@contextmanager
+def _hub_offline() -> Iterator[None]:
+    """Within the context, the Hub's client looks into its cache only, and torch's gives up after `PATIENCE_S`."""
+    constants, timeout = huggingface_hub.constants, socket.getdefaulttimeout()
+    constants.HF_HUB_OFFLINE = True
+    socket.setdefaulttimeout(PATIENCE_S)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+        socket.setdefaulttimeout(timeout)
 
 
 def _check_name(name: str) -> None:

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
-from typing import Self
-
-from omegaconf import OmegaConf
+from typing import Any, Self
 
 from deepfake_ms.data.augmentation import build_augmentation, ordered
 from deepfake_ms.data.face_masks import FaceMask
@@ -17,8 +15,9 @@ FACES = ("cropped", "masked")
 CARRY = ("best", "last")
 GROUPS = ("mask", "augmentation", "loss", "optimization")
 """Config groups that a stage may override, in part or by the name of another choice."""
-STAGE_KEYS = ("faces", "share", *GROUPS, "freeze")
-STAGE_OPTIMIZATION = ("name", "optimizer", "schedule", "batch_size")
+STAGE_KEYS = ("faces", "share", *GROUPS, "freeze", "carry")
+STAGE_OPTIMIZATION = ("name", "optimizer", "schedule", "batch_size", "gradient_clip")
+CLIPPING = ("norm", "value")
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,9 @@ class Stage:
         optimizer, schedule: as in ``conf/optimization``.
         batch_size: faces per optimizer step.
         freeze: names of modules or parameters of the model, or prefixes of them, that do not learn in this stage.
+        carry: checkpoint that is handed on, and scored if the stage is the last one: ``best`` by the curriculum's
+            monitor, or the ``last`` epoch.
+        gradient_clip: largest ``norm`` of the gradient, or largest magnitude (``value``) of its entries; None for none.
 
     Raises:
         UserError: a value is unknown or not allowed.
@@ -50,11 +52,21 @@ class Stage:
     schedule: dict
     batch_size: int
     freeze: tuple[str, ...] = ()
+    carry: str = "best"
+    gradient_clip: dict | None = None
 
     @property
     def title(self) -> str:
         """The name without its number: ``masked_eyes``."""
         return self.name.partition("_")[2]
+
+    @property
+    def clipping(self) -> dict[str, Any]:
+        """The arguments of `lightning.Trainer` that `gradient_clip` means."""
+        limits = {name: limit for name, limit in (self.gradient_clip or {}).items() if limit is not None}
+        return next(
+            ({"gradient_clip_val": limit, "gradient_clip_algorithm": name} for name, limit in limits.items()), {}
+        )
 
     def __post_init__(self):
         object.__setattr__(self, "freeze", tuple(self.freeze))
@@ -62,6 +74,9 @@ class Stage:
             raise UserError(f"curriculum: stage {self.name} has {self.epochs} epochs; give it at least 1.")
         if self.batch_size < 1:
             raise UserError(f"curriculum: stage {self.name} has batches of {self.batch_size}; give it at least 1 face.")
+        if self.carry not in CARRY:
+            raise UserError(f"curriculum.carry={self.carry} is unknown; choose from {', '.join(CARRY)}.")
+        _check_clipping(self.gradient_clip or {})
         if self.mask:
             FaceMask.from_settings(self.mask)
         build_augmentation(self.augmentation)
@@ -71,25 +86,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Stages in order and what is carried from one to the next: weights only, never the optimizer.
+    """Stages in order; weights are carried from one to the next, never the optimizer.
 
     Attributes:
         stages: at least one.
-        carry: hand on the ``best`` checkpoint by `monitor` (as released) or the ``last`` one.
         monitor: a validation metric, e.g. ``validation/accuracy``.
         mode: whether `monitor` should be ``max`` or ``min``.
     """
 
     stages: tuple[Stage, ...]
-    carry: str
     monitor: str
     mode: str
 
     def __post_init__(self):
-        if not self.stages:
-            raise UserError("curriculum.stages is empty: name at least one stage.")
-        if self.carry not in CARRY:
-            raise UserError(f"curriculum.carry={self.carry} is unknown; choose from {', '.join(CARRY)}.")
         if self.mode not in ("max", "min"):
             raise UserError(f"optimization.mode={self.mode} is unknown; choose max or min.")
 
@@ -106,12 +115,14 @@ class Curriculum:
         Raises:
             UserError: a stage has an unknown key or value, or the shares do not add up to 1.
         """
-        settings, optimization = config["curriculum"], config["optimization"]
-        stages = [dict(stage) for stage in settings["stages"]]
+        optimization = config["optimization"]
+        stages = [dict(stage) for stage in config["curriculum"]["stages"]]
         for position, stage in enumerate(stages):
             _check_keys(stage, f"curriculum.stages.{position}")
+        if not stages:
+            raise UserError("curriculum.stages is empty: name at least one stage.")
         total = sum(stage["share"] for stage in stages)
-        if stages and abs(total - 1) > 1e-6:
+        if abs(total - 1) > 1e-6:
             raise UserError(f"curriculum.stages: the shares add up to {total:g}; they must add up to 1.")
         epochs = split_epochs([stage["share"] for stage in stages], optimization["epochs"])
         return cls(
@@ -119,7 +130,6 @@ class Curriculum:
                 _resolve_stage(number, stage, share, config)
                 for number, (stage, share) in enumerate(zip(stages, epochs, strict=True), start=1)
             ),
-            settings["carry"],
             optimization["monitor"],
             optimization["mode"],
         )
@@ -127,9 +137,8 @@ class Curriculum:
     @classmethod
     def from_record(cls, config: Mapping) -> Self:
         """The curriculum in a run's recorded configuration."""
-        settings, optimization = config["curriculum"], config["optimization"]
-        stages = tuple(Stage(**stage) for stage in settings["stages"])
-        return cls(stages, settings["carry"], optimization["monitor"], optimization["mode"])
+        stages = tuple(Stage(**stage) for stage in config["curriculum"]["stages"])
+        return cls(stages, config["optimization"]["monitor"], config["optimization"]["mode"])
 
     def as_records(self) -> list[dict]:
         """The resolved stages in plain containers, for `from_record`."""
@@ -189,12 +198,32 @@ def _resolve_stage(number: int, stage: Mapping, epochs: int, config: Mapping) ->
         schedule=optimization["schedule"],
         batch_size=optimization["batch_size"],
         freeze=_names(stage.get("freeze", ())),
+        carry=stage.get("carry", config["curriculum"]["carry"]),
+        gradient_clip=optimization.get("gradient_clip"),
     )
 
 
 def _merged(settings: Mapping, overrides: Mapping) -> dict:
-    """Another choice of a group, which has a name, replaces the run's; single values are merged into the run's."""
-    return dict(overrides) if "name" in overrides else OmegaConf.to_container(OmegaConf.merge(settings, overrides))
+    """`settings` with `overrides` merged in; a mapping with a name is another choice and replaces the one it meets."""
+    if "name" in overrides:
+        return dict(overrides)
+    merged = dict(settings)
+    for key, value in overrides.items():
+        both = isinstance(value, Mapping) and isinstance(settings.get(key), Mapping)
+        merged[key] = _merged(settings[key], value) if both else value
+    return merged
+
+
+def _check_clipping(clip: Mapping) -> None:
+    key = "optimization.gradient_clip"
+    if unknown := [name for name in clip if name not in CLIPPING]:
+        raise UserError(f"{key}.{unknown[0]} is unknown: choose from {', '.join(CLIPPING)}.")
+    limits = {name: limit for name, limit in clip.items() if limit is not None}
+    if len(limits) > 1:
+        raise UserError(f"{key} has a norm and a value: set one of them to null.")
+    for name, limit in limits.items():
+        if not (isinstance(limit, int | float) and limit > 0):
+            raise UserError(f"{key}.{name}={limit}: give a positive number, or null for no clipping.")
 
 
 def _names(freeze: str | Sequence[str]) -> tuple[str, ...]:

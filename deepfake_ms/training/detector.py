@@ -121,7 +121,14 @@ class Detector(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def lr_scheduler_step(self, scheduler: object, metric: object) -> None:
-        advance(scheduler, metric, self.current_epoch + 1)
+        if metric is None:
+            advance(scheduler, None, self.current_epoch + 1)
+
+    def on_validation_end(self) -> None:
+        # Lightning would advance a schedule with a metric only after the epoch's resume point is saved.
+        for config in self.trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau:
+                advance(config.scheduler, self.trainer.callback_metrics[config.monitor], self.current_epoch + 1)
 
 
 def find_parts(model: nn.Module, names: Sequence[str]) -> tuple[list[nn.Parameter], list[nn.Module]]:

@@ -15,7 +15,8 @@ METRICS_NAME = "metrics.csv"
 class MetricsTable(Callback):
     """One row per epoch in the run's `metrics.csv`; a resumed stage replaces its rows instead of repeating them.
 
-    The `train/loss` of the epoch in which a run was resumed is the mean over the batches since then.
+    `learning_rate` is that of the epoch's last step. The `train/loss` of the epoch in which a run was resumed is the
+    mean over the batches since then.
 
     Args:
         folder: of the run.
@@ -26,6 +27,9 @@ class MetricsTable(Callback):
     def __init__(self, folder: Path, stage: Stage, first_step: int):
         self.path, self.stage, self.faces, self.first_step = folder / METRICS_NAME, stage.name, stage.title, first_step
 
+    def on_train_batch_start(self, trainer: L.Trainer, *_) -> None:
+        self.rate = trainer.optimizers[0].param_groups[0]["lr"]  # at the epoch's end it is that of the next one
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         values = trainer.callback_metrics  # on all ranks: reading them gathers them
         if not trainer.is_global_zero:
@@ -35,7 +39,7 @@ class MetricsTable(Callback):
             "faces": self.faces,
             "epoch": trainer.current_epoch + 1,
             "step": self.first_step + trainer.global_step,
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "learning_rate": self.rate,
             **{name: float(value) for name, value in sorted(values.items())},
         }
         rows = pd.DataFrame([row])

@@ -1,7 +1,8 @@
 """Optimizers and learning rate schedules by their names in torch or timm."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import timm.optim
@@ -16,6 +17,25 @@ from deepfake_ms.errors import UserError
 INTERVALS = ("epoch", "step")
 TIMM_SCHEDULES = ("cosine", "tanh", "step", "multistep", "poly")
 """Of `timm.scheduler`; its plateau needs a metric, for which there is torch's ReduceLROnPlateau."""
+
+
+class PiecewiseConstantLR(lr_scheduler.LambdaLR):
+    """The optimizer's rate times a factor that changes at each milestone; torch's MultiStepLR has one for all of them.
+
+    Args:
+        optimizer: whose rate is scheduled.
+        milestones: in epochs (or steps), ascending.
+        factors: the first until the first milestone, the last from the last milestone on: one more than milestones.
+        last_epoch: as in torch.
+
+    Raises:
+        ValueError: the milestones do not ascend, or the number of factors is wrong.
+    """
+
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], factors: Sequence[float], last_epoch: int = -1):
+        if sorted(set(milestones)) != list(milestones) or len(factors) != len(milestones) + 1:
+            raise ValueError("give ascending milestones, and one factor more than milestones")
+        super().__init__(optimizer, lambda count: factors[bisect_right(milestones, count)], last_epoch)
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping[str, Any]) -> Optimizer:
@@ -38,15 +58,16 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping[str, A
     try:
         return kind(list(parameters), **arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"optimization.optimizer: {name} refuses {arguments}: {error}.") from error
+        raise UserError(_refusal("optimizer", name, arguments, error)) from error
 
 
 def build_schedule(optimizer: Optimizer, settings: Mapping[str, Any], epochs: int, steps: int) -> dict[str, Any]:
     """The learning rate schedule ``{"name": ..., arguments}`` of one stage, as Lightning's ``lr_scheduler``.
 
-    - A class in `torch.optim.lr_scheduler` (StepLR, CosineAnnealingLR). It advances after each epoch, or after each
-      step with ``interval: step``. ``T_max`` and ``total_iters`` default to the length of the stage in these units.
-      OneCycleLR always advances by steps, over the whole stage, up to the optimizer's rate.
+    - A class in `torch.optim.lr_scheduler` (StepLR, CosineAnnealingLR), or `PiecewiseConstantLR`. It advances after
+      each epoch, or after each step with ``interval: step``. ``T_max`` and ``total_iters`` default to the length of the
+      stage in these units. OneCycleLR always advances by steps, over the whole stage, up to the optimizer's rate.
+      ReduceLROnPlateau advances after each validation, by the validation loss.
     - A schedule of `timm.scheduler` (cosine, step, poly, ...) with its arguments, e.g. ``warmup_epochs``; it advances
       after each epoch.
 
@@ -63,9 +84,11 @@ def build_schedule(optimizer: Optimizer, settings: Mapping[str, Any], epochs: in
     interval = arguments.pop("interval", "epoch")
     if interval not in INTERVALS:
         raise UserError(f"optimization.schedule.interval={interval} is unknown; choose from {', '.join(INTERVALS)}.")
-    kind = getattr(lr_scheduler, name, None)
+    kind = PiecewiseConstantLR if name == PiecewiseConstantLR.__name__ else getattr(lr_scheduler, name, None)
     try:
         if inspect.isclass(kind) and issubclass(kind, lr_scheduler.LRScheduler):
+            if kind is lr_scheduler.ReduceLROnPlateau and interval == "step":
+                raise ValueError("it advances after each validation")
             if kind is lr_scheduler.OneCycleLR:
                 interval = "step"
                 arguments = _one_cycle(optimizer, arguments, steps)
@@ -76,7 +99,7 @@ def build_schedule(optimizer: Optimizer, settings: Mapping[str, Any], epochs: in
         else:
             schedule = _timm_schedule(optimizer, name, arguments, epochs, interval)
     except (TypeError, ValueError, AssertionError) as error:
-        raise UserError(f"optimization.schedule: {name} refuses {arguments}: {error}.") from error
+        raise UserError(_refusal("schedule", name, arguments, error)) from error
     # Lightning reads `monitor` for ReduceLROnPlateau only
     return {"scheduler": schedule, "interval": interval, "monitor": "validation/loss"}
 
@@ -94,6 +117,12 @@ def advance(schedule: lr_scheduler.LRScheduler | Scheduler, metric: Any, epoch: 
 def check_optimization(optimizer: Mapping[str, Any], schedule: Mapping[str, Any], epochs: int) -> None:
     """Raise the UserError that building them would raise."""
     build_schedule(build_optimizer([nn.Parameter(torch.zeros(1))], optimizer), schedule, epochs, steps=10 * epochs)
+
+
+def _refusal(what: str, name: str, arguments: Mapping[str, Any], error: Exception) -> str:
+    remedy = f"give all its arguments, e.g. 'optimization.{what}={{name: {name}, ...}}'"
+    hint = f"; {remedy}" if isinstance(error, TypeError) else ""
+    return f"optimization.{what}: {name} refuses {arguments}: {str(error).rstrip('.')}{hint}."
 
 
 def _split(settings: Mapping[str, Any], key: str) -> tuple[str, dict[str, Any]]:

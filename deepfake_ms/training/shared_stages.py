@@ -43,7 +43,6 @@ def hash_stages(config: dict, code: str) -> list[str]:
             "model": _without_name(config["model"]),
             "monitor": [config["optimization"][key] for key in ("monitor", "mode")],
             "data": config["data"]["fingerprint"],
-            "carry": config["curriculum"]["carry"],
             "stage": settings,
             "previous": hashes[-1] if hashes else None,
             "code": code,

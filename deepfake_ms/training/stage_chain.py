@@ -186,7 +186,7 @@ class StageChain(Callback):
         self.handoff = trainer.strategy.broadcast(handoff, src=0)
 
     def _hand_on(self, trainer: L.Trainer) -> Handoff:
-        path = self.folder / f"{self.curriculum.carry}.ckpt"
+        path = self.folder / f"{self.stage.carry}.ckpt"
         handoff = Handoff(
             stage=self.stage.name,
             checkpoint=path.relative_to(self.run).as_posix(),

@@ -57,6 +57,7 @@ def train_stages(
             report()
         trainer = settings.build(
             max_epochs=stage.epochs,
+            **stage.clipping,
             logger=False,
             default_root_dir=run.folder,
             callbacks=[
@@ -68,13 +69,14 @@ def train_stages(
                 stop,
             ],
         )
-        detector = run.detector(stage, from_scratch=index == 0)
+        resumed = stage_chain.resume_point()
+        detector = run.detector(stage, from_scratch=index == 0 and resumed is None)
         for later in curriculum.stages[index:]:
             find_parts(detector.model, later.freeze)  # a misspelt name stops the run now and not after days
         data = run.stage_data(stage, detector, settings.num_workers)
         run.claim()
         try:
-            trainer.fit(detector, datamodule=data, ckpt_path=stage_chain.resume_point(), weights_only=True)
+            trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SIGTERMException:
             stop.asked = True
         except RuntimeError as error:

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -35,6 +36,11 @@ OURS = {
     "enable_progress_bar": "a run prints its own progress",
     "enable_model_summary": "it is always off",
     "num_sanity_val_steps": "it is always 0, so that a run resumes bit for bit",
+    "check_val_every_n_epoch": "each epoch is validated, to find the best one",
+    "val_check_interval": "each epoch is validated once; a run would not resume bit for bit otherwise",
+    "fast_dev_run": "it is for `deepfake-ms train` only",
+    "overfit_batches": "set limit_train_batches and limit_val_batches",
+    "default_root_dir": "it is the run's folder",
     "use_distributed_sampler": "the loaders distribute the faces themselves",
     "reload_dataloaders_every_n_epochs": "each stage has its own loaders",
     "barebones": "a run needs checkpoints and metrics",
@@ -42,7 +48,7 @@ OURS = {
 """Arguments of `lightning.Trainer` that are not the user's to set, and what to do instead."""
 HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "deterministic", "benchmark")
 EVALUATION_PRECISION = "32-true"
-NEUTRAL = (*HARDWARE, "profiler", "log_every_n_steps", "detect_anomaly", "inference_mode", "default_root_dir")
+NEUTRAL = (*HARDWARE, "profiler", "log_every_n_steps", "detect_anomaly", "inference_mode")
 """Arguments that change no result beyond rounding; all others belong to a run's identity."""
 
 
@@ -80,6 +86,12 @@ class TrainerSettings:
             if key not in known:
                 nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
                 raise UserError(f"trainer.lightning.{key}: lightning.Trainer has no such argument; nearest: {nearest}.")
+        for key in ("limit_train_batches", "limit_val_batches"):
+            if self.lightning.get(key) == 0:
+                raise UserError(f"trainer.lightning.{key}=0: a stage trains and validates on at least one batch.")
+        accumulated = self.lightning.get("accumulate_grad_batches", 1)
+        if type(accumulated) is not int or accumulated < 1:
+            raise UserError(f"trainer.lightning.accumulate_grad_batches={accumulated}: give a positive whole number.")
         if (strategy := self.lightning.get("strategy", "auto")) not in STRATEGIES:
             raise UserError(f"trainer.lightning.strategy={strategy} is unknown; choose from {', '.join(STRATEGIES)}.")
         if self.matmul_precision not in MATMUL_PRECISIONS:
@@ -141,9 +153,11 @@ class TrainerSettings:
                 callbacks=[ModelSwitches(self.compile, self.channels_last), *callbacks],
                 **arguments,
             )
-        except (MisconfigurationException, ValueError, TypeError) as error:
+        except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(f"trainer.lightning: Lightning refuses {dict(self.lightning)}: {reason}.") from error
+        if isinstance(trainer.profiler, SimpleProfiler | AdvancedProfiler):
+            trainer.profiler.filename = "profile"  # a file in the run's folder; Lightning's log is silent
         if strategy == "auto" and trainer.world_size > 1:
             raise UserError(
                 f"trainer.lightning.devices={self.lightning.get('devices')} means {trainer.world_size} processes: set "

@@ -213,9 +213,10 @@ class WandbRun(RunLog):
                 continue
             about = {
                 **vars(handoff),
+                "trained_by": "; ".join(origin["code"] for origin in handoff.trained_by),
                 "parent": names[index - 1] if index else None,
                 "data": self.record["config"]["data"]["fingerprint"],
-                "trained_by": self._state().get("taken_over", {}).get(handoff.stage),
+                "taken_over_from": self._state().get("taken_over", {}).get(handoff.stage),
             }
             artifact = wandb.Artifact(names[index], "model", metadata=about)
             artifact.add(self._tables[0], "inputs/faces")

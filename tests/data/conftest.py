@@ -1,25 +1,15 @@
-"""A small prepared folder: ten persons in five pairs, swapped within the pair; two faces per video."""
+"""A small prepared folder: ten people in five pairs, swapped within the pair; two faces per video."""
 
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pandas as pd
 import pytest
+from formulas import formula_image
 
 from deepfake_ms.manifest import LANDMARK_COLUMNS, read_manifest, write_manifest
 
-SIZE = 64
 EYES = {"left_eye_x": 22.0, "left_eye_y": 26.0, "right_eye_x": 42.0, "right_eye_y": 26.0}
-
-
-def formula_image(number: int, size: int = SIZE) -> np.ndarray:
-    """A smooth, asymmetric uint8 RGB pattern without black pixels, another for each number."""
-    y, x = np.mgrid[:size, :size].astype(np.float64)
-    channels = [
-        120 + 60 * np.sin(x * (channel + 1) / 9 + number) + 40 * np.cos(y / 7 - channel) for channel in range(3)
-    ]
-    return np.stack(channels, axis=2).astype(np.uint8)
 
 
 def _videos() -> list[tuple[str, str, list[str]]]:

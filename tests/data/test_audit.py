@@ -45,12 +45,12 @@ def test_audit_counts_faces_videos_and_leaks():
 
 
 def test_audit_is_unchanged_by_json():
-    audit = audited(corpus(persons=20, cast=4), require_disjoint=("videos",))
+    audit = audited(corpus(people=20, cast=4), require_disjoint=("videos",))
     assert json.loads(json.dumps(audit)) == audit
 
 
 def test_paper_frames_leaks_videos_and_people_and_video_only_people():
-    manifest = corpus(persons=20, cast=4)
+    manifest = corpus(people=20, cast=4)
     frames, videos, identity = (audited(manifest, policy) for policy in ("paper_frames", "video", "identity"))
     assert min(shared(frames, "videos") + shared(frames, "identities")) > 0
     assert shared(videos, "videos") == [0, 0, 0] < shared(videos, "identities")
@@ -61,7 +61,7 @@ def test_paper_frames_leaks_videos_and_people_and_video_only_people():
 
 @pytest.mark.parametrize(("changed_bits", "count"), [(0, 1), (40, 1), (41, 0)])
 def test_near_duplicates_are_counted_in_the_second_subset(changed_bits, count):
-    manifest = corpus(persons=20, cast=4, frames=2)
+    manifest = corpus(people=20, cast=4, frames=2)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
     original = manifest["sample_id"][subsets == "train"].iloc[3]
     test = manifest["sample_id"][subsets == "test"]
@@ -75,14 +75,14 @@ def test_near_duplicates_are_counted_in_the_second_subset(changed_bits, count):
 
 
 def test_missing_class_is_rejected_with_the_counts():
-    manifest = corpus(persons=20, cast=4)
+    manifest = corpus(people=20, cast=4)
     with pytest.raises(UserError, match=r"needs real and fake faces.*validation \d+ real and 0 fake"):
         check_split(audited(manifest[manifest["label"] == "real"]))
 
 
 @pytest.mark.parametrize("what", DISJOINT)
 def test_require_disjoint_rejects_only_leaking_splits(what):
-    manifest = corpus(persons=20, cast=4)
+    manifest = corpus(people=20, cast=4)
     leaking = {"videos": "paper_frames", "identities": "video", "near_duplicates": "identity"}[what]
     copied = manifest.copy()
     subsets = split_manifest(manifest, SplitPolicy("identity"))
@@ -107,7 +107,7 @@ def test_disjoint_identities_cannot_be_required_if_unknown():
 
 
 def test_notes_count_fakes_across_subsets():
-    manifest = corpus(persons=20, cast=20)
+    manifest = corpus(people=20, cast=20)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
     count = manifest["video_id"][subsets == "unused"].nunique()
     (note,) = notes(audit_split(manifest, subsets, SplitPolicy("identity")))
@@ -115,11 +115,11 @@ def test_notes_count_fakes_across_subsets():
         f"identity: {count} of 380 fake videos ({count / 380:.1%}) show people from two different subsets "
         "and are excluded."
     )
-    assert notes(audited(corpus(persons=20, cast=4), "identity")) == []
+    assert notes(audited(corpus(people=20, cast=4), "identity")) == []
 
 
 def test_notes_count_unlisted_and_unlabelled_videos():
-    manifest = corpus(persons=20, cast=4)
+    manifest = corpus(people=20, cast=4)
     videos = manifest["video_id"].unique()
     manifest["official_subset"] = manifest["video_id"].map(dict(zip(videos[3:], SUBSETS * 100, strict=False)))
     manifest.loc[manifest["video_id"] == videos[-1], "label"] = "unlabelled"

@@ -1,4 +1,7 @@
+"""Augmentations as values: their pixels, their strengths, and wrong settings."""
+
 import hashlib
+import json
 import random
 import subprocess
 import sys
@@ -9,10 +12,16 @@ import albumentations as A
 import cv2
 import numpy as np
 import pytest
-from conftest import formula_image
+from formulas import augmentation_of, augmentation_settings, formula_image
 
-from deepfake_ms.data.augmentation import AUGMENTATIONS, GaussNoise13, augment, build_augmentation
+from deepfake_ms.assembly import run_config
+from deepfake_ms.cli import CONFIG_FOLDER, compose
+from deepfake_ms.data.augmentation import augment, build_augmentation, ordered
+from deepfake_ms.data.facial_swap import KINDS
+from deepfake_ms.data.released_transforms import GaussNoise13
 from deepfake_ms.errors import UserError
+from deepfake_ms.training.curriculum import Curriculum
+from deepfake_ms.training.run_folder import config_hash
 
 IMAGE = formula_image(0)
 
@@ -32,12 +41,19 @@ GOLDEN = {
         "860e92f49ad15c6d",
         "0b03a7ffa511b9eb",
     ],
-    "facial_swap": [  # the flip alone; the swap is the dataset's
+    "facial_swap": [  # only the flip; the dataset makes the swap
         "860e92f49ad15c6d",
         "860e92f49ad15c6d",
         "860e92f49ad15c6d",
         "860e92f49ad15c6d",
         "0b03a7ffa511b9eb",
+    ],
+    "facial_swap_released": [  # only the photometric part
+        "327ada0595053797",
+        "a0f1fae3be1021d1",
+        "1280f1bcabeb6766",
+        "0b739d5f89ef7a34",
+        "120a07c8963317ec",
     ],
     "random_flips": [
         "b4e1078675b84936",
@@ -56,6 +72,11 @@ GOLDEN = {
 }
 
 
+def of_transforms(**transforms: dict) -> A.Compose | None:
+    """The augmentation of a user's own file with these transforms."""
+    return build_augmentation(ordered({"name": "mine", "transforms": transforms}))
+
+
 def find(transforms, kind: type) -> A.BasicTransform:
     """The one transform of a kind in a nested pipeline."""
     for transform in transforms:
@@ -70,34 +91,32 @@ def digest(*images: np.ndarray) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(image).tobytes() for image in images)).hexdigest()[:16]
 
 
+# --- pixels
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_pixels(name):
-    augmentation = build_augmentation(name)
+    augmentation = augmentation_of(name)
     images = [augment(augmentation, IMAGE, seed) for seed in range(200)]
     assert [*map(digest, images[:4]), digest(*images)] == GOLDEN[name]
 
 
 def test_every_augmentation_has_golden_pixels():
-    assert set(GOLDEN) | {"none"} == set(AUGMENTATIONS)
-    assert build_augmentation("none") is None
-
-
-def test_unknown_name():
-    with pytest.raises(UserError, match="standard, none, horizontal_flip, random_flips, released_rf"):
-        build_augmentation("strong")
+    assert set(GOLDEN) | {"none"} == {path.stem for path in (CONFIG_FOLDER / "augmentation").glob("*.yaml")}
+    assert augmentation_of("none") is None
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_seed_alone_decides(name):
-    augmentation = build_augmentation(name)
+def test_the_seed_alone_determines_the_pixels(name):
+    augmentation = augmentation_of(name)
     forward = [augment(augmentation, IMAGE, seed) for seed in range(20)]
-    backward = [augment(build_augmentation(name), IMAGE, seed) for seed in reversed(range(20))][::-1]
+    backward = [augment(augmentation_of(name), IMAGE, seed) for seed in reversed(range(20))][::-1]
     assert digest(*forward) == digest(*backward)
     assert all(image.shape == IMAGE.shape and image.dtype == np.uint8 for image in forward)
 
 
-def test_horizontal_flip_leaves_the_face_or_mirrors_it():
-    augmentation = build_augmentation("horizontal_flip")
+def test_horizontal_flip_keeps_the_face_or_mirrors_it():
+    augmentation = augmentation_of("horizontal_flip")
     names = {digest(IMAGE): "none", digest(IMAGE[:, ::-1]): "left-right"}
     seen = Counter(names[digest(augment(augmentation, IMAGE, seed))] for seed in range(2000))
     assert seen["none"] / 2000 == pytest.approx(0.5, abs=0.04)
@@ -105,26 +124,25 @@ def test_horizontal_flip_leaves_the_face_or_mirrors_it():
 
 def test_flips_are_independent_of_each_other():
     """`Compose.set_random_seed` would make both or neither."""
-    augmentation = build_augmentation("random_flips")
+    augmentation = augmentation_of("random_flips")
     names = {digest(IMAGE): "none", digest(IMAGE[:, ::-1]): "left-right", digest(IMAGE[::-1]): "up-down"}
     seen = Counter(names.get(digest(augment(augmentation, IMAGE, seed)), "both") for seed in range(2000))
     assert len(seen) == 4
     assert all(count / 2000 == pytest.approx(0.25, abs=0.04) for count in seen.values())
 
 
-def test_outer_probability_leaves_a_tenth_and_the_lucky_alone():
-    """Released RF: identity if the whole is skipped, or if nothing that shows happens."""
-    augmentation = build_augmentation("released_rf")
+def test_an_image_is_unchanged_if_the_pipeline_is_skipped_or_no_transform_has_an_effect():
+    augmentation = augmentation_of("released_rf")
     unchanged = np.mean([digest(augment(augmentation, IMAGE, seed)) == digest(IMAGE) for seed in range(2000)])
-    nothing = 0.85 * 0.8 * 0.5 * 0.5 * 0.8  # turn (a quarter of them by 0 degrees), transpose, flips, shift
-    # Combinations that undo each other, as half a turn and both flips, add a little.
-    assert nothing * 0.9 + 0.1 < unchanged + 0.025
-    assert unchanged < nothing * 0.9 + 0.1 + 0.06
+    no_effect = 0.85 * 0.8 * 0.5 * 0.5 * 0.8  # turn (a quarter of them by 0 degrees), transpose, flips, shift
+    # Combinations that undo each other, such as half a turn and both flips, add a little.
+    assert no_effect * 0.9 + 0.1 < unchanged + 0.025
+    assert unchanged < no_effect * 0.9 + 0.1 + 0.06
 
 
 def test_noise_is_as_strong_as_in_1_3_0():
     """1.3.0 drew the variance from 10..50 (grey levels squared); 2.0.8's default is 16 times that deviation."""
-    noise = find(build_augmentation("standard"), GaussNoise13)
+    noise = find(augmentation_of("standard"), GaussNoise13)
     grey = np.full((64, 64, 3), 128, dtype=np.uint8)
     deviations = []
     for seed in range(300):
@@ -139,7 +157,7 @@ def test_noise_is_as_strong_as_in_1_3_0():
 
 def test_shift_scale_rotate_is_1_3_0s():
     """The warp equals 1.3.0's own formula: one scale for both axes, mirrored border."""
-    warp = find(build_augmentation("released_rf"), A.Affine)
+    warp = find(augmentation_of("released_rf"), A.Affine)
     for seed in range(20):
         warp.set_random_state(np.random.default_rng(seed), random.Random(seed))
         values = warp.get_params_dependent_on_data({"shape": IMAGE.shape}, {})
@@ -155,18 +173,105 @@ def test_shift_scale_rotate_is_1_3_0s():
         assert np.array_equal(warp(image=IMAGE, force_apply=True)["image"], expected)
 
 
-def test_sharpening_kinds_are_equally_likely():
-    one_of = [part for part in build_augmentation("standard") if isinstance(part, A.OneOf)][-1]
+def test_the_four_filters_of_standard_are_equally_likely():
+    one_of = [part for part in augmentation_of("standard") if isinstance(part, A.OneOf)][-1]
     assert [type(part).__name__ for part in one_of] == ["CLAHE", "Sharpen", "Emboss", "RandomBrightnessContrast"]
     assert one_of.transforms_ps == [0.25] * 4
     assert one_of[0].clip_limit == (1, 2)
 
 
-def test_building_warns_of_nothing_and_import_stays_offline():
+# --- values
+
+
+def test_a_strength_can_be_overridden_on_the_command_line():
+    p_is_one = ("augmentation.transforms.HorizontalFlip.p=1", "augmentation.transforms.VerticalFlip.p=0")
+    augmentation = augmentation_of("random_flips", *p_is_one)
+    assert all(np.array_equal(augment(augmentation, IMAGE, seed), IMAGE[:, ::-1]) for seed in range(20))
+    overrides = ("augmentation.transforms.HorizontalFlip.p=1", "augmentation.transforms.OneOf.transforms.CLAHE.p=0")
+    standard = augmentation_of("standard", *overrides, "augmentation.p=0.5")
+    assert standard.p == 0.5
+    assert find(standard, A.HorizontalFlip).p == 1
+    assert find(standard, A.VerticalFlip).p == 0.5
+    assert find(standard, A.OneOf).transforms_ps == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
+
+
+def test_the_order_of_the_transforms_belongs_to_a_runs_identity_and_survives_its_record():
+    cfg = compose("augmentation=standard")
+    config = run_config(cfg, "abc")
+    cfg.augmentation.transforms = dict(reversed(cfg.augmentation.transforms.items()))
+    turned = run_config(cfg, "abc")
+    assert config_hash(turned) != config_hash(config)
+    names = [each["transform"] for each in config["curriculum"]["stages"][0]["augmentation"]["transforms"]]
+    for written, expected in ((config, names), (turned, names[::-1])):
+        (stage,) = Curriculum.from_record(json.loads(json.dumps(written, sort_keys=True))).stages
+        assert [each["transform"] for each in stage.augmentation["transforms"]] == expected
+
+
+def test_a_class_can_be_used_twice_under_other_names():
+    flip = {"transform": "HorizontalFlip", "p": 1}
+    both_ways = of_transforms(first=flip, second=flip, third={"transform": "VerticalFlip", "p": 1})
+    assert np.array_equal(augment(both_ways, IMAGE, seed=0), IMAGE[::-1])
+
+
+def test_names_of_opencvs_constants_are_their_values():
+    by_name = of_transforms(Affine={"interpolation": "INTER_NEAREST", "border_mode": "BORDER_REFLECT_101"})[0]
+    assert by_name.interpolation == cv2.INTER_NEAREST
+    assert by_name.border_mode == cv2.BORDER_REFLECT_101
+
+
+@pytest.mark.parametrize(
+    ("transforms", "sentence"),
+    [
+        ({"HorizontalFlipp": {"p": 1}}, "no transform HorizontalFlipp; the nearest name is HorizontalFlip"),
+        ({"BboxParam": {}}, "no transform BboxParam; the nearest name is "),
+        ({"BboxParams": {}}, r"no transform BboxParams; the nearest name is (?!BboxParams\.)"),
+        ({"HorizontalFlip": {"q": 1}}, "HorizontalFlip has no argument q"),
+        ({"HorizontalFlip": {"p": 2}}, "HorizontalFlip refuses .*'p': 2"),
+        ({"HorizontalFlip": {"p": "often"}}, "HorizontalFlip refuses .*often"),
+        ({"GaussNoise": {"std_range": [0.5, 3.0], "p": 1}}, "GaussNoise refuses"),
+        ({"Affine": {"interpolation": "INTER_SMOOTH"}}, "OpenCV has no constant INTER_SMOOTH"),
+        ({"OneOf": {"transforms": {"Sharpenn": {}}, "p": 1}}, "no transform Sharpenn; the nearest name is Sharpen"),
+        ({"first": {"p": 1}}, "no transform first"),
+        ({"HorizontalFlip": None}, r"HorizontalFlip=None: give the transform's arguments, such as \{p: 0\.5\}"),
+        ({"OneOf": {"transforms": {"Sharpen": 0.5}}}, r"Sharpen=0\.5: give the transform's arguments"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_sentence(transforms, sentence):
+    with pytest.raises(UserError, match=f"^augmentation: .*{sentence}") as error:
+        of_transforms(**transforms)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith(".")
+
+
+@pytest.mark.parametrize("p", [-0.1, 2, "often", None])
+def test_the_outer_probability_is_checked(p):
+    with pytest.raises(UserError, match=rf"^augmentation\.p={p}: give a probability from 0 to 1\.$"):
+        ordered({"name": "mine", "p": p, "transforms": {"HorizontalFlip": {"p": 0.5}}})
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        dict.fromkeys(KINDS, 0.3),
+        dict.fromkeys(KINDS[:2], 0.5),
+        dict(zip(KINDS, (-0.2, 0.4, 0.4, 0.4), strict=True)),
+        {**dict.fromkeys(KINDS, 0.25), "window": 0.0},
+    ],
+)
+def test_probabilities_of_the_swap_that_do_not_fit_are_refused(kinds):
+    settings = augmentation_settings("augmentation=facial_swap")
+    assert build_augmentation(settings | {"facial_swap": dict.fromkeys(KINDS, 0.25)})
+    with pytest.raises(UserError, match=r"augmentation\.facial_swap=.* that sum to 1"):
+        build_augmentation(settings | {"facial_swap": kinds})
+    with pytest.raises(UserError, match=r"augmentation\.facial_swap=.* that sum to 1"):
+        build_augmentation(settings | {"facial_swap": kinds, "transforms": []})
+
+
+def test_building_gives_no_warning_and_import_stays_offline():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in AUGMENTATIONS:
-            build_augmentation(name)
+        for name in GOLDEN:
+            augmentation_of(name)
     program = "import os, deepfake_ms.data.augmentation; print(os.environ['NO_ALBUMENTATIONS_UPDATE'])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={}, check=True)
     assert result.stdout.strip() == "1"

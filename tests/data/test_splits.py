@@ -2,7 +2,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from corpora import corpus, manifest_of, persons_on, shares
+from corpora import corpus, fractions_of, manifest_of, people_in
 
 from deepfake_ms.data.splits import SUBSETS, SplitPolicy, balance, split_manifest
 from deepfake_ms.errors import UserError
@@ -12,15 +12,15 @@ PAIRS = list(combinations(SUBSETS, 2))
 
 @pytest.mark.parametrize("policy", ["paper_frames", "video", "identity"])
 def test_fractions_hold_for_each_class(policy):
-    manifest = corpus(persons=40, cast=4, anonymous=20)
+    manifest = corpus(people=40, cast=4, anonymous=20)
     subsets = split_manifest(manifest, SplitPolicy(policy))
     for label in ("real", "fake"):
-        assert shares(manifest, subsets, label) == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
+        assert fractions_of(manifest, subsets, label) == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
 
 
 @pytest.mark.parametrize("policy", ["paper_frames", "video", "identity", "official"])
 def test_split_is_seeded_and_independent_of_row_order(policy):
-    manifest = corpus(persons=20, cast=4, anonymous=10)
+    manifest = corpus(people=20, cast=4, anonymous=10)
     subsets = split_manifest(manifest, SplitPolicy(policy, seed=1))
     shuffled = manifest.sample(frac=1, random_state=0)
     again = split_manifest(shuffled, SplitPolicy(policy, seed=1))
@@ -30,19 +30,19 @@ def test_split_is_seeded_and_independent_of_row_order(policy):
 
 
 def test_identity_keeps_casts_together_and_uses_all_faces():
-    manifest = corpus(persons=20, cast=4, anonymous=5)
+    manifest = corpus(people=20, cast=4, anonymous=5)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
     assert set(subsets) == set(SUBSETS)
     for one, other in PAIRS:
-        assert not persons_on(manifest, subsets, one) & persons_on(manifest, subsets, other)
+        assert not people_in(manifest, subsets, one) & people_in(manifest, subsets, other)
 
 
 def test_identity_assigns_people_one_by_one_if_everyone_is_swapped_with_everyone():
-    manifest = corpus(persons=20, cast=20, anonymous=20)
+    manifest = corpus(people=20, cast=20, anonymous=20)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
-    assert shares(manifest, subsets, "real") == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
+    assert fractions_of(manifest, subsets, "real") == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
     for one, other in PAIRS:
-        assert not persons_on(manifest, subsets, one) & persons_on(manifest, subsets, other)
+        assert not people_in(manifest, subsets, one) & people_in(manifest, subsets, other)
     # Exactly the fakes with people from two subsets are unused.
     alone = manifest["identities"].map(len) == 1
     subset_of = dict(zip(manifest.loc[alone, "identities"].str[0], subsets[alone], strict=True))
@@ -70,10 +70,10 @@ def test_identity_on_a_connected_graph_excludes_only_fakes_across_subsets(fakes)
     manifest = manifest_of(graph(fakes), frames=1)
     subsets = split_manifest(manifest, SplitPolicy("identity"))
     for one, other in PAIRS:
-        assert not persons_on(manifest, subsets, one) & persons_on(manifest, subsets, other)
+        assert not people_in(manifest, subsets, one) & people_in(manifest, subsets, other)
     real = manifest["label"] == "real"
     assert (subsets[real] != "unused").all()
-    assert shares(manifest, subsets, "real") == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
+    assert fractions_of(manifest, subsets, "real") == pytest.approx([0.6, 0.2, 0.2], abs=0.1)
     subset_of = dict(zip(manifest["video_id"][real].str.removeprefix("real/"), subsets[real], strict=True))
     crossing = manifest["identities"][~real].map(lambda pair: subset_of[pair[0]] != subset_of[pair[1]])
     assert ((subsets[~real] == "unused") == crossing).all()
@@ -89,16 +89,16 @@ def test_identity_uses_all_videos_if_identities_are_unknown():
 
 
 def test_official_keeps_the_test_list_and_splits_the_rest_by_identity():
-    manifest = corpus(persons=20, cast=4, anonymous=10)
+    manifest = corpus(people=20, cast=4, anonymous=10)
     subsets = split_manifest(manifest, SplitPolicy("official"))
     assert ((subsets == "test") == (manifest["official_subset"] == "test")).all()
-    assert not persons_on(manifest, subsets, "train") & persons_on(manifest, subsets, "validation")
+    assert not people_in(manifest, subsets, "train") & people_in(manifest, subsets, "validation")
     rest = subsets[manifest["official_subset"] != "test"]
     assert (rest == "validation").mean() == pytest.approx(0.25, abs=0.1)
 
 
 def test_official_lists_of_all_three_subsets_are_used_unchanged():
-    manifest = corpus(persons=20, cast=4)
+    manifest = corpus(people=20, cast=4)
     listed = manifest["video_id"].map(dict(zip(manifest["video_id"].unique(), SUBSETS * 100, strict=False)))
     manifest["official_subset"] = listed.mask(manifest["video_id"] == "real/id3_1")
     subsets = split_manifest(manifest, SplitPolicy("official"))
@@ -115,7 +115,7 @@ def test_official_lists_of_all_three_subsets_are_used_unchanged():
     ],
 )
 def test_official_rejects_incomplete_lists(listed, found):
-    manifest = corpus(persons=20, cast=4).assign(official_subset=None)
+    manifest = corpus(people=20, cast=4).assign(official_subset=None)
     for number, subset in enumerate(listed):
         manifest.loc[manifest["video_id"] == f"real/id{number}_0", "official_subset"] = subset
     with pytest.raises(UserError, match=f"lists name {found}, .*choose another split.policy"):
@@ -124,18 +124,18 @@ def test_official_rejects_incomplete_lists(listed, found):
 
 def test_official_rejects_a_corpus_of_test_videos_only():
     with pytest.raises(UserError, match="all videos are in the corpus's test list"):
-        split_manifest(corpus(persons=20, cast=4).assign(official_subset="test"), SplitPolicy("official"))
+        split_manifest(corpus(people=20, cast=4).assign(official_subset="test"), SplitPolicy("official"))
 
 
 def test_unlabelled_faces_are_unused():
-    manifest = corpus(persons=20, cast=4)
+    manifest = corpus(people=20, cast=4)
     manifest.loc[manifest["video_id"] == "real/id0_0", "label"] = "unlabelled"
     subsets = split_manifest(manifest, SplitPolicy("video"))
     assert ((subsets == "unused") == (manifest["label"] == "unlabelled")).all()
 
 
 def test_balance_chooses_equally_many_of_each_class_from_the_rows():
-    manifest = corpus(persons=20, cast=4)
+    manifest = corpus(people=20, cast=4)
     rows = np.arange(0, len(manifest), 2)
     chosen = balance(manifest, rows, per_class=10, seed=0)
     assert manifest.iloc[chosen]["label"].value_counts().to_dict() == {"real": 10, "fake": 10}
@@ -146,13 +146,13 @@ def test_balance_chooses_equally_many_of_each_class_from_the_rows():
 
 
 def test_balance_is_limited_by_the_smaller_class():
-    manifest = corpus(persons=20, cast=4)
+    manifest = corpus(people=20, cast=4)
     labels = manifest.iloc[balance(manifest, np.arange(len(manifest)), per_class=4000, seed=0)]["label"]
     assert set(labels.value_counts()) == {manifest["label"].value_counts().min()}
 
 
 def test_balance_needs_both_classes():
-    manifest = corpus(persons=20, cast=4)
+    manifest = corpus(people=20, cast=4)
     with pytest.raises(UserError, match="240 real, 0 fake"):
         balance(manifest, np.flatnonzero(manifest["label"] == "real"), per_class=10, seed=0)
 

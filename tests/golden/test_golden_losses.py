@@ -27,7 +27,11 @@ from deepfake_ms.training.train_stages import train_stages
 from deepfake_ms.training.trainer import TrainerSettings
 
 RECORD = Path(__file__).with_name("losses.json")
-COMMON = ("optimization.epochs=4", "optimization.batch_size=8", "split.per_class=20", "data.name=golden")
+COMMON = (
+    *("optimization.epochs=4", "optimization.batch_size=8", "split.per_class=20", "data.name=golden"),
+    # The size of the eye masks when the values were recorded.
+    *("mask.regions.eyes.width=0.9", "mask.regions.eyes.height=0.5", "mask.regions.eyes.lower=0"),
+)
 SMALL = (
     *("bit", "caddm", "efficientnet_b7", "genconvit", "genconvit_ed", "genconvit_vae"),
     *("recce", "resnet50", "senet", "vit"),

@@ -3,15 +3,32 @@
 import json
 from itertools import product
 
+import cv2
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from golden.drawn_faces import draw_face, write_faces
+from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
+from rich.console import Console
 from torch.nn import functional
 from torchvision.ops import box_convert
 
+from deepfake_ms.assembly import run_config, trainer_settings
+from deepfake_ms.cli import compose
+from deepfake_ms.data.augmentation import augment, augment_with_box, build_augmentation, ordered
+from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
+from deepfake_ms.manifest import read_manifest
 from deepfake_ms.models import build_model
 from deepfake_ms.models.caddm.anchors import anchor_boxes, decode, encode, match
 from deepfake_ms.models.caddm.detection import ArtifactDetectionModule, detection_losses, hardest_negatives
+from deepfake_ms.training.curriculum import Curriculum
+from deepfake_ms.training.optimization import advance, build_schedule
+from deepfake_ms.training.run import Run
+from deepfake_ms.training.train_stages import train_stages
+from deepfake_ms.training.trainer import TrainerSettings
 
 SMALL = {
     "backbone": "resnet10t",
@@ -312,6 +329,162 @@ def test_learns_to_classify_and_to_locate():
         located, probability = model.locate(batch["image"])
     assert ((located >= 0) & (located <= 1)).all()
     assert probability[1::2].min() > 0.5
+
+
+# --- training as released
+
+
+def configuration(*overrides: str) -> dict:
+    cfg = compose("model=caddm", "size=full", "model.pretrained=false", "curriculum=cropped", *overrides)
+    return run_config(cfg, "drawn")
+
+
+def test_rates_and_clipping_are_those_of_the_release():
+    stage = Curriculum.from_record(configuration()).stages[0]
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], **_without_name(stage.optimizer))
+    schedule = build_schedule(optimizer, stage.schedule, stage.epochs, steps=1)["scheduler"]
+    rates = []
+    for epoch in range(stage.epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        advance(schedule, None, epoch + 1)
+    assert rates == pytest.approx([3.6e-4] * 4 + [1e-4] * 6 + [5e-5] * 190)
+    assert stage.clipping == {"gradient_clip_val": 2.0, "gradient_clip_algorithm": "value"}
+
+
+def _without_name(settings: dict) -> dict:
+    return {key: value for key, value in settings.items() if key != "name"}
+
+
+class LargestGradient(Callback):
+    """The largest magnitude of a gradient's entries, after each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, *_) -> None:
+        gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
+        self.steps.append(max(float(gradient.abs().max()) for gradient in gradients))
+
+
+@pytest.mark.parametrize(
+    ("override", "limit", "algorithm"),
+    [
+        ("optimization.gradient_clip.value=1e-4", 1e-4, "value"),
+        ("curriculum.stages.0.optimization.gradient_clip.norm=1e-4", 1e-4, "norm"),
+        ("optimization.epochs=1", None, None),
+    ],
+)
+def test_the_gradient_is_clipped_as_the_optimization_says(override, limit, algorithm, tmp_path, monkeypatch):
+    subsets = write_faces(tmp_path / "faces")
+    faces = PreparedFaces(tmp_path / "faces", {}, read_manifest(tmp_path / "faces"))
+    balanced = [subset == "train" for subset in subsets]
+    split = pd.DataFrame({"sample_id": faces.manifest["sample_id"], "subset": subsets, "balanced": balanced})
+    cfg = compose("model=caddm", "size=small", "optimization.epochs=1", "optimization.batch_size=28", override)
+    largest, trainers, build = LargestGradient(), [], TrainerSettings.build
+
+    def watched(self, callbacks=(), **arguments):
+        trainers.append(build(self, [*callbacks, largest], **arguments))
+        return trainers[-1]
+
+    monkeypatch.setattr(TrainerSettings, "build", watched)
+    record = {"config": json.loads(json.dumps(run_config(cfg, "drawn"))), "config_sha256": "0"}
+    train_stages(Run(tmp_path / "run", record, faces, split), trainer_settings(cfg), Console(quiet=True))
+    assert (trainers[-1].gradient_clip_val, trainers[-1].gradient_clip_algorithm) == (limit, algorithm)
+    assert len(largest.steps) == 2
+    assert all((size <= 1.001e-4) == (limit is not None) for size in largest.steps)
+
+
+def test_gradients_are_not_clipped_in_two_ways():
+    with pytest.raises(UserError, match="are both set: set only one of them"):
+        run_config(compose("model=caddm", "size=full", "trainer.lightning.gradient_clip_val=2"), "abc")
+
+
+# --- the photometric augmentation of the release
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def motion_blurred(image: np.ndarray, angle: float, length: int) -> np.ndarray:
+    """The mean along a line of `length` pixels that begins at each pixel."""
+    kernel = np.zeros((23, 23))
+    for step in np.linspace(0, length, 200):
+        kernel[11 + round(step * np.sin(angle)), 11 + round(step * np.cos(angle))] = 1
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
+
+
+def blended(image: np.ndarray, colour: np.ndarray, weight: float) -> np.ndarray:
+    return as_bytes((1 - weight) * image + weight * colour)
+
+
+def scaled_hsv(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(float)
+    for channel, most in ((1, 1.15), (2, 2.0)):
+        if random.random() < 0.5:
+            hsv[..., channel] *= random.uniform(0.5, 1) if random.random() < 0.5 else random.uniform(1, most)
+    return cv2.cvtColor(as_bytes(hsv), cv2.COLOR_HSV2RGB)
+
+
+CHANGES = {
+    "ImageCompression": lambda image, random: cv2.imdecode(
+        cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(random.uniform(15, 80))])[1], cv2.IMREAD_COLOR
+    ),
+    "StretchContrast": lambda image, random: as_bytes(
+        (image.astype(float) - image.min()) / (float(image.max()) - image.min() + 1) * 255
+    ),
+    "AdditiveNoise": lambda image, random: np.rint(  # the release does not round here
+        image + cv2.resize(random.normal(0, 2, (28, 28)), (112, 112))[..., None]
+    ),
+    "Sequential": scaled_hsv,
+    "Gamma": lambda image, random: as_bytes(255 * (image / 255) ** (1 / random.uniform(0.6, 1.4))),
+    "MotionBlur": lambda image, random: motion_blurred(image, random.uniform(0, 2 * np.pi), random.integers(1, 11)),
+    "GaussianBlur": lambda image, random: cv2.GaussianBlur(image, (3, 3), random.choice([0.8, 1, 2])),
+    "OneOf": lambda image, random: as_bytes(
+        image + random.choice([random.integers(15, 22), random.integers(0, 5)]) * random.normal(size=image.shape)
+    ),
+    "Tint": lambda image, random: blended(image, random.uniform(60, 255, 3), random.uniform(0, 0.3)),
+}
+PROBABILITIES = dict(zip(CHANGES, (0.3, 0.5, 0.5, 0.25, 1, 0.3, 0.3, 0.3, 0.3), strict=True))
+
+
+def photometric() -> dict:
+    return ordered(OmegaConf.to_container(compose("augmentation=facial_swap_released").augmentation))
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(CHANGES)))
+def test_photometric_changes_are_as_frequent_and_as_strong_as_released(number, name):
+    settings = photometric()
+    transform = settings["transforms"][number]
+    assert (transform["transform"], transform["p"]) == (name, PROBABILITIES[name])
+    augmentation = build_augmentation({**settings, "transforms": [transform | {"p": 1}]})
+    image = draw_face(3, 0, fake=False)[0][8:120, 8:120]
+    image = as_bytes(30 + 0.75 * image)  # with a contrast that can be stretched
+    ours, released = [], []
+    for seed in range(400):
+        ours.append(np.abs(augment(augmentation, image, seed).astype(float) - image).mean())
+        changed = CHANGES[name](image, np.random.default_rng(10_000 + seed))
+        released.append(np.abs(changed.astype(float) - image).mean())
+    spread = np.hypot(np.std(ours), np.std(released)) / np.sqrt(400)
+    assert np.mean(ours) == pytest.approx(np.mean(released), rel=0.1, abs=3 * spread)
+
+
+def test_photometric_changes_keep_pixels_in_place_and_depend_on_the_seed_alone():
+    augmentation = build_augmentation(photometric())
+    image, box = draw_face(3, 0, fake=False)[0], np.array([0.2, 0.3, 0.6, 0.9], dtype=np.float32)
+    for seed in range(20):
+        augmented, moved = augment_with_box(augmentation, image, box, seed)
+        assert np.array_equal(moved, box)
+        assert augmented.shape == image.shape
+        assert augmented.dtype == np.uint8
+        assert np.array_equal(augmented, augment(build_augmentation(photometric()), image, seed))
+
+
+def test_the_released_augmentation_swaps_as_facial_swap_does_and_flips_nothing():
+    swap = ordered(OmegaConf.to_container(compose("augmentation=facial_swap").augmentation))
+    assert photometric()["facial_swap"] == swap["facial_swap"]
+    assert "HorizontalFlip" not in str(photometric())
 
 
 # --- invalid settings

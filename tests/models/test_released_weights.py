@@ -6,15 +6,11 @@ import math
 import zlib
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import sha256_of
 from deepfake_ms.labels import FAKE, REAL
-from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
 from deepfake_ms.models import build_model
 
 BACKBONE = {
@@ -111,29 +107,6 @@ def test_ensemble_loads_one_file_per_network(tmp_path):
     ensemble = build_model("genconvit", **BACKBONE, **own, swin="removed", checkpoint=files).eval()
     mean = sum(each(images()).softmax(dim=1) for each in networks.values()) / 2
     torch.testing.assert_close(ensemble(images()).softmax(dim=1), mean)
-
-
-def test_scoring_a_run_does_not_need_the_released_file(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "evaluation")
-    import test_scores
-    import tiny_run
-
-    from deepfake_ms.assembly import build_detector
-    from deepfake_ms.training.run_folder import claim_run_folder, write_split
-
-    prepared = tiny_run.write_faces(tmp_path / "prepared")
-    config = test_scores.config()
-    config["model"] |= {"swin": "removed", "checkpoint": str(tmp_path / "deleted.pth")}
-    run = tmp_path / "name" / "seed_0"
-    about = {"prepared": str(prepared), "manifest_sha256": sha256_of(prepared / MANIFEST_NAME), "synthetic": True}
-    claim_run_folder(run, config, about | {"code": "trained by"})
-    write_split(run, read_manifest(prepared)["sample_id"], pd.Series(tiny_run.SUBSETS), pd.Series(range(25)).to_numpy())
-    with pytest.raises(UserError, match=r"deleted\.pth does not exist"):
-        build_detector(OmegaConf.create(config))
-    config["model"]["checkpoint"] = None
-    test_scores.hand_over(run, build_detector(OmegaConf.create(config)))
-    scores, _ = test_scores.evaluate(run)
-    assert sum(scores["frames"].values()) == tiny_run.SUBSETS.count("test")
 
 
 # --- rejected files

@@ -1,46 +1,36 @@
-import numpy as np
-import pandas as pd
+"""A run's folder belongs to one configuration."""
+
+import json
+
 import pytest
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.training.run_folder import claim_run_folder, read_run, read_split, refuse_other_run, write_split
+from deepfake_ms.files import write_json
+from deepfake_ms.training.run_folder import find_record, new_record, read_record
 
 
 def test_a_rerun_finds_its_record_and_another_configuration_is_refused(tmp_path):
     config = {"seed": 0, "loss": {"name": "weighted", "class_weights": {"fake": 1.85}}}
-    record = claim_run_folder(tmp_path / "run", config, {"code": "first"})
-    assert claim_run_folder(tmp_path / "run", dict(reversed(config.items())), {"code": "second"}) == record
+    assert find_record(tmp_path, config) is None
+    assert list(tmp_path.iterdir()) == []
+    record = new_record(config, {"code": "first"})
+    write_json(tmp_path / "run.json", record)
+    assert find_record(tmp_path, dict(reversed(config.items()))) == record
     other = {"seed": 0, "loss": {"name": "weighted", "class_weights": {"fake": 2.0}}}
     with pytest.raises(UserError, match=r"loss\.class_weights\.fake: 1\.85 -> 2\.0.*name="):
-        claim_run_folder(tmp_path / "run", other, {})
+        find_record(tmp_path, other)
 
 
 def test_a_folder_without_a_run_and_a_damaged_record_are_named(tmp_path):
     with pytest.raises(UserError, match=r"run\.json is missing"):
-        read_run(tmp_path)
+        read_record(tmp_path)
     (tmp_path / "run.json").write_text('{"config": ')
     with pytest.raises(UserError, match="not valid JSON"):
-        read_run(tmp_path)
+        read_record(tmp_path)
 
 
-def test_a_folder_with_another_run_is_refused_before_anything_is_written(tmp_path):
-    refuse_other_run(tmp_path, {"seed": 0})
-    assert list(tmp_path.iterdir()) == []
-    claim_run_folder(tmp_path, {"seed": 0}, {})
-    refuse_other_run(tmp_path, {"seed": 0})
-    with pytest.raises(UserError, match="seed: 0 -> 1"):
-        refuse_other_run(tmp_path, {"seed": 1})
-
-
-def test_a_split_is_recorded_once_with_what_is_trained_on(tmp_path):
-    ids = pd.Series(["a", "b", "c", "d"], index=[5, 6, 7, 8])  # of the rows' names, nothing depends
-    subsets = pd.Series(["train", "test", "train", "validation"], index=ids.index)
-    assert read_split(tmp_path, ids) is None
-    write_split(tmp_path, ids, subsets, balanced=np.array([2]))
-    write_split(tmp_path, ids, subsets, balanced=np.array([0]))
-    split = read_split(tmp_path, ids)
-    assert split["sample_id"].tolist() == ids.tolist()
-    assert split["subset"].tolist() == subsets.tolist()
-    assert split["balanced"].tolist() == [False, False, True, False]
-    with pytest.raises(UserError, match=r"split\.parquet is about other faces"):
-        read_split(tmp_path, ids[::-1])
+def test_a_run_of_an_earlier_version_is_refused_with_the_remedy(tmp_path):
+    old = {"config": {"seed": 0}, "config_sha256": "1" * 64, "code": "deepfake_ms 0.1.0 (bb2d7fc123)"}
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    with pytest.raises(UserError, match=r"written by an earlier version \(deepfake_ms 0\.1\.0 \(bb2d7fc123\)\).*name="):
+        read_record(tmp_path)

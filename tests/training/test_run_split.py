@@ -1,24 +1,26 @@
-"""What training does with the split before the first epoch."""
+"""The split of a run: assigned, audited, printed and checked before the first epoch."""
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from deepfake_ms.data.splits import SplitPolicy, balance
+from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
-from deepfake_ms.training.run_folder import AUDIT_NAME, SPLIT_NAME, write_split
-from deepfake_ms.training.run_split import settle_split
+from deepfake_ms.training.run_folder import AUDIT_NAME, SPLIT_NAME
+from deepfake_ms.training.run_split import assign_split, read_split, write_split
 
 ABOUT = {"data_name": "drawn", "fingerprint": "0123456789ab", "synthetic": True}
+SETTINGS = {"policy": "identity", "fractions": [0.6, 0.2, 0.2], "seed": 0, "per_class": 4, "require_disjoint": []}
 
 
 @pytest.fixture
 def manifest() -> pd.DataFrame:
-    """Twenty persons, each with one real video and one swapped with the next person's face."""
+    """Twenty people, each with one real video and one fake with the next person's face."""
     videos = {f"real/{i}": [f"id{i}"] for i in range(20)} | {f"fake/{i}": [f"id{i}", f"id{i + 1}"] for i in range(19)}
     random = np.random.default_rng(0)
     return pd.DataFrame(
@@ -26,23 +28,31 @@ def manifest() -> pd.DataFrame:
             "sample_id": f"{video}#{frame}",
             "video_id": video,
             "label": video[:4],
-            "identities": np.array(persons, dtype=object),
+            "identities": np.array(people, dtype=object),
             "official_subset": None,
             "perceptual_hash": random.bytes(32).hex(),
         }
-        for video, persons in videos.items()
+        for video, people in videos.items()
         for frame in range(3)
     )
 
 
-def settle(run, manifest, policy) -> tuple[pd.Series, str]:
+@pytest.fixture
+def faces(manifest, tmp_path) -> PreparedFaces:
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    manifest.drop(columns="identities").to_parquet(folder / "manifest.parquet")
+    return PreparedFaces(folder, ABOUT, manifest)
+
+
+def assign(folder: Path, faces: PreparedFaces, **changes) -> tuple[pd.DataFrame, str]:
     console = Console(file=io.StringIO(), width=200)
-    subsets = settle_split(run, manifest, policy, ABOUT, console)
-    return subsets, console.file.getvalue()
+    split = assign_split(folder, faces, SETTINGS | changes, seed=0, console=console)
+    return split, console.file.getvalue()
 
 
-def test_the_audit_is_printed_and_kept(tmp_path, manifest):
-    subsets, printed = settle(tmp_path, manifest, SplitPolicy("identity", seed=3))
+def test_the_audit_is_printed_and_kept(tmp_path, faces):
+    split, printed = assign(tmp_path, faces, seed=3)
     audit = json.loads((tmp_path / AUDIT_NAME).read_text())
     assert audit["split"] == {
         "policy": "identity",
@@ -51,33 +61,49 @@ def test_the_audit_is_printed_and_kept(tmp_path, manifest):
         "require_disjoint": [],
     }
     (left_out,) = audit["left_out"]
-    assert left_out["videos"] == manifest["video_id"][subsets == "unused"].nunique() > 0
-    for said in ("SYNTHETIC", "faces on", "near-duplicates", "train & test", "join persons of two subsets"):
+    assert left_out["videos"] == faces.manifest["video_id"][split["subset"] == "unused"].nunique() > 0
+    for said in ("SYNTHETIC", "near-duplicates", "train & test", "show people from two different subsets"):
         assert said in printed
     assert f"{left_out['videos']} of 19 fake videos" in printed
+    assert "Balanced training set: 4 real and 4 fake faces." in printed
 
 
-def test_a_refused_split_is_printed_and_kept_first_and_the_folder_stays_free(tmp_path, manifest):
+def test_a_refused_split_is_printed_and_kept_first_and_the_folder_stays_free(tmp_path, faces, capsys):
     console = Console(file=io.StringIO(), width=200)
-    policy = SplitPolicy("paper_frames", require_disjoint=("videos",))
+    leaky = SETTINGS | {"policy": "paper_frames", "require_disjoint": ["videos"]}
+    run = tmp_path / "run"
     with pytest.raises(UserError, match="videos must be disjoint"):
-        settle_split(tmp_path, manifest, policy, ABOUT, console)
+        assign_split(run, faces, leaky, 0, console)
     assert "train & test" in console.file.getvalue()
-    assert [path.name for path in tmp_path.iterdir()] == [AUDIT_NAME]
-    settle(tmp_path, manifest, SplitPolicy("identity"))
-    assert json.loads((tmp_path / AUDIT_NAME).read_text())["split"]["policy"] == "identity"
+    assert [path.name for path in run.iterdir()] == [AUDIT_NAME]
+    assign(run, faces)
+    assert json.loads((run / AUDIT_NAME).read_text())["split"]["policy"] == "identity"
 
 
-def test_a_rerun_takes_what_is_recorded_and_counts_nothing_again(tmp_path, manifest, monkeypatch):
-    policy = SplitPolicy("identity")
-    subsets, printed = settle(tmp_path, manifest, policy)
-    rows = np.flatnonzero(subsets == "train")
-    write_split(tmp_path, manifest["sample_id"], subsets, balance(manifest, rows, 4, seed=0))
-    for name in ("split_manifest", "audit_split"):
+def test_a_rerun_uses_the_recorded_split_and_computes_nothing_again(tmp_path, faces, monkeypatch):
+    split, printed = assign(tmp_path, faces)
+    write_split(tmp_path, split)
+    for name in ("split_manifest", "audit_split", "balance"):
         monkeypatch.setattr(f"deepfake_ms.training.run_split.{name}", None)
-    again, reprinted = settle(tmp_path, manifest, policy)
-    assert again.tolist() == subsets.tolist()
+    again, reprinted = assign(tmp_path, faces)
+    pd.testing.assert_frame_equal(again, split, check_dtype=False)
     assert reprinted == printed
-    split = pd.read_parquet(tmp_path / SPLIT_NAME)
-    assert manifest["label"][split["balanced"]].value_counts().to_dict() == {"real": 4, "fake": 4}
-    assert set(split["subset"][split["balanced"]]) == {"train"}
+
+
+def test_the_balanced_training_faces_are_recorded(tmp_path, faces):
+    split, _ = assign(tmp_path, faces)
+    write_split(tmp_path, split)
+    write_split(tmp_path, split.assign(balanced=False))  # recorded once
+    recorded = pd.read_parquet(tmp_path / SPLIT_NAME)
+    assert faces.manifest["label"][recorded["balanced"]].value_counts().to_dict() == {"real": 4, "fake": 4}
+    assert set(recorded["subset"][recorded["balanced"]]) == {"train"}
+    assert recorded["sample_id"].tolist() == faces.manifest["sample_id"].tolist()
+
+
+def test_a_split_of_other_faces_is_refused(tmp_path, faces):
+    assert read_split(tmp_path, faces) is None
+    split, _ = assign(tmp_path, faces)
+    write_split(tmp_path, split)
+    others = PreparedFaces(faces.folder, ABOUT, faces.manifest[::-1])
+    with pytest.raises(UserError, match=r"split\.parquet was recorded for other faces"):
+        read_split(tmp_path, others)

@@ -1,70 +1,70 @@
-"""Runs that have stages in common: trained once, taken over whole, and only if all is the same."""
+"""Runs with stages in common: these are trained once, taken over whole, and only if everything is equal."""
 
-import copy
+import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import tiny_run
+from rich.console import Console
 
-from deepfake_ms.training.shared_stages import adopt_stages, name_stages, publish_stages
-from deepfake_ms.training.stage_chain import load_weights, read_chain
+from deepfake_ms.files import replacing
+from deepfake_ms.training import shared_stages
+from deepfake_ms.training.run import Run
+from deepfake_ms.training.shared_stages import adopt_stages, hash_stages, publish_stages
+from deepfake_ms.training.stage_chain import read_chain
+from deepfake_ms.training.trainer import decisive_settings
 
-CONFIG = {
-    "split": {"policy": "identity", "seed": 0},
-    "seed": 0,
-    "precision": "32-true",
-    "model": {"name": "small", "architecture": "genconvit_ed", "swin": "live"},
-    "loss": {"name": "weighted", "class_weights": {"real": 1.0, "fake": 1.85}},
-    "augmentation": {"name": "none"},
-    "optimization": {"name": "small", "epochs": 6, "batch_size": 4},
-    "eye_mask": {"width": 0.9},
-    "curriculum": {"name": "masked_cropped_masked"},
-    "data": {"name": "miniature", "fingerprint": "abc"},
-}
-NAMES = name_stages(CONFIG, tiny_run.CURRICULUM, "1.0")
-
-
-def named(change=None, code="1.0", curriculum=tiny_run.CURRICULUM):
-    config = copy.deepcopy(CONFIG)
-    for key, value in (change or {}).items():
-        config[key].update(value) if isinstance(value, dict) else config.update({key: value})
-    return name_stages(config, curriculum, code)
+CONFIG = tiny_run.config()
+HASHES = hash_stages(CONFIG, "1.0")
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"seed": 1},
-        {"precision": "16-mixed"},
-        {"model": {"swin": "removed"}},
-        {"loss": {"class_weights": {"real": 1.0, "fake": 1.0}}},
-        {"augmentation": {"name": "standard"}},
-        {"optimization": {"batch_size": 8}},
-        {"split": {"seed": 1}},
-        {"data": {"fingerprint": "def"}},
-        {"eye_mask": {"width": 1.0}},
-        {"starting_weights": "of another file"},
+        {"trainer.precision": "16-mixed"},
+        {"trainer.batch_parts": 2},
+        {"model.swin": "removed"},
+        {"loss.class_weights.fake": 1.0},
+        {"augmentation.transforms.HorizontalFlip.p": 0.4},
+        {"optimization.batch_size": 8},
+        {"optimization.optimizer.lr": 0.1},
+        {"optimization.monitor": "validation/auroc"},
+        {"split.seed": 1},
+        {"data.fingerprint": "def"},
+        {"mask.regions.eyes.width": 1.0},
+        {"curriculum.carry": "last"},
+        {"curriculum.stages.0.freeze": ["backbone.conv1"]},
+        {"starting_weights": {"path": "of another file"}},
     ],
+    ids=str,
 )
-def test_what_decides_about_weights_is_in_the_name(change):
-    assert not set(named(change)) & set(NAMES)
+def test_what_determines_the_weights_is_in_the_hash(change):
+    assert not set(hash_stages(tiny_run.config(change), "1.0")) & set(HASHES)
 
 
-def test_names_of_groups_and_data_are_not():
-    assert named({"loss": {"name": "mine"}, "optimization": {"name": "x"}, "data": {"name": "moved"}}) == NAMES
+def test_names_of_choices_and_data_are_not():
+    names = {"loss.name": "mine", "optimization.name": "x", "model.name": "y", "data.name": "moved"}
+    assert hash_stages(tiny_run.config(names), "1.0") == HASHES
 
 
-def test_code_and_the_stages_before_are_in_the_name():
-    assert not set(named(code="1.1")) & set(NAMES)
-    without_first = type(tiny_run.CURRICULUM)(tiny_run.CURRICULUM.stages[1:], "best", "validation/loss", "min")
-    assert not set(named(curriculum=without_first)) & set(NAMES)
+def test_code_and_earlier_stages_are_in_the_hash():
+    assert not set(hash_stages(CONFIG, "1.1")) & set(HASHES)
+    later = tiny_run.config({"curriculum.stages.1.optimization.optimizer.lr": 0.5})
+    first, *others = hash_stages(later, "1.0")
+    assert first == HASHES[0]
+    assert not set(others) & set(HASHES)
 
 
-def test_the_eye_mask_matters_only_where_eyes_are_masked():
-    cropped = type(tiny_run.CURRICULUM)(tiny_run.CURRICULUM.stages[1:2], "best", "validation/loss", "min")
-    assert named({"eye_mask": {"width": 1.0}}, curriculum=cropped) == named(curriculum=cropped)
+def test_the_mask_matters_only_where_faces_are_masked():
+    cropped, wider = (
+        hash_stages(tiny_run.config(tiny_run.ONE_STAGE | change), "1.0")
+        for change in ({}, {"mask.regions.eyes.width": 1.0})
+    )
+    assert cropped == wider
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +74,9 @@ def prepared(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, prepared) -> Path:
-    """The folder of all runs, with one finished."""
+    """The folder of all runs, with one that is finished."""
     runs = tmp_path_factory.mktemp("runs")
-    tiny_run.train(runs / "first", prepared)
-    publish_stages(runs / "first", runs, NAMES)
+    publish_stages(tiny_run.train(runs / "first", prepared), runs)
     return runs
 
 
@@ -86,52 +85,79 @@ def runs(trained, tmp_path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "runs"))
 
 
+def begin(folder: Path, prepared: Path, changes: dict | None = None) -> Run:
+    """A run with the trainer that `tiny_run.train` records."""
+    parts = {"trainer": decisive_settings(asdict(tiny_run.trainer()))}
+    return tiny_run.make_run(folder, prepared, parts | (changes or {}))
+
+
+def adopt(run: Run, runs: Path) -> dict[str, str]:
+    return adopt_stages(run, runs, tiny_run.trainer(), Console(quiet=True))
+
+
 def test_equal_stages_are_taken_over_and_only_the_rest_is_trained(runs, prepared):
-    second = runs / "second"
-    adopted = adopt_stages(second, runs, [*NAMES[:2], "another"])
-    assert list(adopted) == [stage.name for stage in tiny_run.CURRICULUM.stages[:2]]
+    changes = {"curriculum.stages.2.optimization.optimizer.lr": 0.002}
+    adopted = adopt(begin(runs / "second", prepared, changes), runs)
+    assert list(adopted) == tiny_run.STAGES[:2]
     assert {Path(other).resolve() for other in adopted.values()} == {(runs / "first").resolve()}
     shutil.rmtree(runs / "first")
-    tiny_run.train(second, prepared)  # continues from the linked checkpoint
-    chain = read_chain(second)
-    assert [handoff.stage for handoff in chain] == [stage.name for stage in tiny_run.CURRICULUM.stages]
-    metrics = pd.read_csv(second / "metrics.csv")
-    assert metrics.groupby("stage", sort=False).size().tolist() == [
-        stage.epochs for stage in tiny_run.CURRICULUM.stages
-    ]
-    assert metrics["step"].is_monotonic_increasing
+    tiny_run.train(runs / "second", prepared, changes)  # continues from the linked checkpoint
+    assert [handoff.stage for handoff in read_chain(runs / "second")] == tiny_run.STAGES
+    metrics = pd.read_csv(runs / "second" / "metrics.csv")
+    assert metrics.groupby("stage", sort=False).size().tolist() == [2, 2, 2]
+    assert metrics["step"].tolist() == tiny_run.STEPS
 
 
 def test_a_run_with_an_adopted_start_ends_like_one_of_its_own(runs, trained, prepared):
-    adopt_stages(runs / "second", runs, NAMES[:1])
+    adopt(begin(runs / "second", prepared), runs)
+    chain = runs / "second" / "chain.json"
+    for stage in tiny_run.STAGES[1:]:
+        shutil.rmtree(runs / "second" / stage)
+    entries = json.loads(chain.read_text())["stages"]
+    chain.write_text(json.dumps({"stages": entries[:1]}))
     tiny_run.train(runs / "second", prepared)
-    for ours, theirs in zip(read_chain(runs / "second"), read_chain(trained / "first"), strict=True):
-        one = load_weights(runs / "second" / ours.checkpoint)
-        other = load_weights(trained / "first" / theirs.checkpoint)
-        assert all(one[name].equal(other[name]) for name in other)
+    tiny_run.assert_same_weights(runs / "second", trained / "first")
 
 
-def test_a_finished_run_and_unknown_stages_take_nothing(runs):
-    assert adopt_stages(runs / "first", runs, NAMES) == {}
-    assert adopt_stages(runs / "second", runs, ["unknown", *NAMES[1:]]) == {}
+def test_a_finished_run_and_another_run_take_nothing(runs, prepared):
+    assert adopt(begin(runs / "first", prepared), runs) == {}
+    assert adopt(begin(runs / "second", prepared, {"seed": 1}), runs) == {}
     assert not (runs / "second").exists()
 
 
-def test_a_changed_checkpoint_is_not_taken_over(runs):
+def test_a_changed_checkpoint_is_not_taken_over(runs, prepared):
     path = runs / "first" / read_chain(runs / "first")[0].checkpoint
     path.write_bytes(path.read_bytes()[:-1])
-    assert adopt_stages(runs / "second", runs, NAMES) == {}
+    assert adopt(begin(runs / "second", prepared), runs) == {}
 
 
-def test_a_stage_that_the_run_has_begun_is_left_to_it(runs):
-    begun = runs / "second" / tiny_run.CURRICULUM.stages[1].name / "last.ckpt"
+def test_a_stage_that_the_run_has_begun_is_not_replaced(runs, prepared):
+    begun = runs / "second" / tiny_run.STAGES[1] / "last.ckpt"
     begun.parent.mkdir(parents=True)
     begun.write_bytes(b"its own")
-    assert list(adopt_stages(runs / "second", runs, NAMES)) == [tiny_run.CURRICULUM.stages[0].name]
+    assert list(adopt(begin(runs / "second", prepared), runs)) == tiny_run.STAGES[:1]
     assert begun.read_bytes() == b"its own"
 
 
-def test_being_killed_while_taking_over_does_no_harm(runs, prepared):
-    adopt_stages(runs / "second", runs, NAMES)
+def test_a_kill_while_taking_over_does_no_harm(runs, prepared):
+    second = begin(runs / "second", prepared)
+    adopt(second, runs)
     (runs / "second" / "chain.json").unlink()
-    assert len(adopt_stages(runs / "second", runs, NAMES)) == len(NAMES)
+    assert list(adopt(second, runs)) == tiny_run.STAGES
+
+
+def test_a_link_that_a_kill_left_behind_does_not_damage_the_other_run(runs, monkeypatch):
+    """It is another name of the other run's checkpoint: copying onto it would overwrite that one."""
+    first, other = (runs / "first" / stage / "best.ckpt" for stage in tiny_run.STAGES[:2])
+    before, target = first.read_bytes(), runs / "third" / "best.ckpt"
+    with pytest.raises(FileNotFoundError), replacing(target) as left_behind:
+        pass
+    left_behind.hardlink_to(first)
+
+    def refuse(*_):
+        raise OSError
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    shared_stages._link(other, target)
+    assert target.read_bytes() == other.read_bytes()
+    assert first.read_bytes() == before

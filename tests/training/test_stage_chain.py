@@ -1,4 +1,4 @@
-"""The chain of stages: weights are carried on; killed anywhere it resumes bit for bit, on one process and on two."""
+"""The chain of stages: weights are carried on, and a run that is killed anywhere resumes bit for bit."""
 
 import itertools
 import json
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import tiny_run
 import torch
-from tiny_run import STAGES, STEPS, assert_same_weights, train_in_process, train_on_two, weights_of
+from tiny_run import STAGES, STEPS, assert_same_weights, interrupt, train_in_process, weights_of
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.training.stage_chain import read_chain
@@ -32,7 +32,7 @@ def undisturbed(tmp_path_factory, prepared) -> Path:
 def test_all_stages_run_in_order_with_continuous_steps(undisturbed):
     assert [handoff.stage for handoff in read_chain(undisturbed)] == STAGES
     table = pd.read_csv(undisturbed / "metrics.csv")
-    assert table["stage"].tolist() == [STAGES[0], STAGES[0], STAGES[1], STAGES[1], STAGES[2], STAGES[2]]
+    assert table["stage"].tolist() == [stage for stage in STAGES for _ in range(2)]
     assert table["faces"].tolist()[::2] == ["masked_eyes", "cropped", "masked_eyes"]
     assert table["step"].tolist() == STEPS
 
@@ -60,33 +60,51 @@ def test_a_stage_starts_with_the_weights_of_the_one_before_and_a_new_optimizer(p
         assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_killed_again_and_again_it_ends_with_the_same_weights(prepared, undisturbed, tmp_path):
-    run = tmp_path / "run"
-    kills = 0
-    for moment in (3, 8, 9, 17, 5, 20, 2, 26, 19, 11, 23, 24):
-        code = train_in_process(run, prepared, kill=(0, moment))
-        assert code in (0, -signal.SIGKILL)
-        kills += code != 0
-    assert train_in_process(run, prepared) == 0
-    assert kills >= 10
+@pytest.mark.parametrize("carry", ["best", "last"])
+def test_what_is_handed_on_is_the_stages_choice(prepared, tmp_path, carry):
+    """The learning rate is so high that the first epoch is the best one."""
+    changes = tiny_run.VIT | {"optimization.optimizer.lr": 0.5, "curriculum.stages.0.carry": carry}
+    tiny_run.train(tmp_path / "run", prepared, changes)
+    first = read_chain(tmp_path / "run")[0]
+    assert first.checkpoint == f"{STAGES[0]}/{carry}.ckpt"
+    table = pd.read_csv(tmp_path / "run" / "metrics.csv").head(2)
+    assert table["validation/loss"].idxmin() == 0
+    assert first.score == pytest.approx(table["validation/loss"].min())
+    epoch = torch.load(tmp_path / "run" / first.checkpoint, weights_only=True)["epoch"]
+    assert epoch == {"best": 0, "last": 1}[carry]
+
+
+def assert_same_run(run: Path, undisturbed: Path) -> None:
     assert_same_weights(run, undisturbed)
+    # The training loss of an epoch in which a run was resumed is the mean over the steps since then.
     ours, theirs = (pd.read_csv(folder / "metrics.csv").drop(columns="train/loss") for folder in (run, undisturbed))
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
+def test_killed_again_and_again_it_ends_with_the_same_weights(prepared, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    for moment in (8, 21, 26):
+        assert train_in_process(run, prepared, kill=(0, moment)) == -signal.SIGKILL
+    interruptions = [interrupt(run, prepared, moment) for moment in (3, 17, 5, 20, 2, 19, 11, 23)]
+    assert sum(interruptions) >= 6
+    tiny_run.train(run, prepared)
+    assert_same_run(run, undisturbed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", range(1, 106))
-def test_killed_at_any_moment_it_ends_with_the_same_weights(prepared, undisturbed, tmp_path, moment):
-    assert train_in_process(tmp_path / "run", prepared, kill=(0, moment)) == -signal.SIGKILL
-    assert train_in_process(tmp_path / "run", prepared) == 0
-    assert_same_weights(tmp_path / "run", undisturbed)
+def test_interrupted_at_any_moment_it_ends_with_the_same_weights(prepared, undisturbed, tmp_path, moment):
+    assert interrupt(tmp_path / "run", prepared, moment)
+    tiny_run.train(tmp_path / "run", prepared)
+    assert_same_run(tmp_path / "run", undisturbed)
 
 
-def test_loader_workers_change_nothing_even_after_a_kill(prepared, undisturbed, tmp_path):
-    workers = {"num_workers": 2}
-    assert train_in_process(tmp_path / "run", prepared, switches=workers, kill=(0, 12)) == -signal.SIGKILL
-    assert train_in_process(tmp_path / "run", prepared, switches=workers) == 0
-    assert_same_weights(tmp_path / "run", undisturbed)
+def test_loader_workers_change_nothing_even_after_a_kill(prepared, tmp_path):
+    changes, workers = tiny_run.VIT | tiny_run.ONE_STAGE, {"num_workers": 2}
+    tiny_run.train(tmp_path / "undisturbed", prepared, changes)
+    assert train_in_process(tmp_path / "run", prepared, changes, workers, kill=(0, 12)) == -signal.SIGKILL
+    assert train_in_process(tmp_path / "run", prepared, changes, workers) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
 
 
 def test_sigterm_saves_the_step_and_exits_with_143(prepared, undisturbed, tmp_path):
@@ -94,8 +112,8 @@ def test_sigterm_saves_the_step_and_exits_with_143(prepared, undisturbed, tmp_pa
     assert train_in_process(run, prepared, kill=(0, 6, signal.SIGTERM)) == 143
     saved = torch.load(run / STAGES[0] / "last.ckpt", weights_only=True)["global_step"]
     assert saved % tiny_run.trainer().save_every_n_steps == 1  # between the regular saves
-    assert train_in_process(run, prepared) == 0
-    assert_same_weights(run, undisturbed)
+    tiny_run.train(run, prepared)
+    assert_same_run(run, undisturbed)
 
 
 def test_training_a_finished_run_again_changes_nothing(undisturbed, prepared):
@@ -138,25 +156,3 @@ def test_a_loss_that_is_not_finite_stops_the_run(prepared, tmp_path, monkeypatch
     with pytest.raises(UserError, match=r"loss became nan in epoch 1: lower optimization\.optimizer\.lr"):
         tiny_run.train(tmp_path / "run", prepared)
     assert read_chain(tmp_path / "run") == []
-
-
-@pytest.fixture(scope="module")
-def on_two(tmp_path_factory, prepared) -> Path:
-    run = tmp_path_factory.mktemp("on_two") / "run"
-    done = train_on_two(run, prepared)
-    assert done.returncode == 0, done.stderr
-    return run
-
-
-def test_two_processes_give_one_chain(on_two):
-    assert [handoff.stage for handoff in read_chain(on_two)] == STAGES
-    assert pd.read_csv(on_two / "metrics.csv")["step"].tolist() == STEPS
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_either_of_two_processes_may_die(on_two, prepared, tmp_path, rank):
-    assert train_on_two(tmp_path / "run", prepared, kill=(rank, 30, signal.SIGKILL)).returncode != 0
-    assert len(read_chain(tmp_path / "run")) < 3
-    again = train_on_two(tmp_path / "run", prepared)
-    assert again.returncode == 0, again.stderr
-    assert_same_weights(tmp_path / "run", on_two)

@@ -14,58 +14,30 @@ import pytest
 import tiny_run
 import wandb
 from offline_wandb import OfflineRun
-from omegaconf import OmegaConf
-from rich.console import Console
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.quiet import hush
 from deepfake_ms.scoring.metrics import choose_thresholds, score_table
 from deepfake_ms.training.stage_chain import read_chain
-from deepfake_ms.training.trainer import run_curriculum
 from deepfake_ms.training.wandb_run import WandbRun
 
-SETTINGS = OmegaConf.create({"project": "tests", "group": "base", "offline": True, "log_checkpoints": True})
+SETTINGS = {"project": "tests", "group": "base", "offline": True, "log_checkpoints": True}
 RECORD = {
-    "config": {
-        "data": {"name": "tiny", "fingerprint": "abc"},
-        "model": {"name": "small"},
-        "loss": {"name": "weighted", "class_weights": {"real": 1.0, "fake": 1.85}},
-        "augmentation": {"name": "random_flips"},
-        "curriculum": {"name": "masked_cropped_masked"},
-        "optimization": {"monitor": "validation/loss", "mode": "min"},
-        "seed": 0,
-    },
+    "config": tiny_run.config(),
     "synthetic": True,
     "code": "deepfake_ms 0.1.0 (0123456789)",
     "libraries": {"torch": "2"},
     "manifest_sha256": "0" * 64,
 }
-STAGES = [stage.name for stage in tiny_run.CURRICULUM.stages]
+STAGES = tiny_run.STAGES
 ARTIFACTS = [f"tiny-small-base-seed0-{stage}" for stage in STAGES]
 
 
 def make_log(run: Path, **settings) -> WandbRun:
-    return WandbRun(run, OmegaConf.merge(SETTINGS, settings), RECORD, hardware={"accelerator": "cpu"})
+    return WandbRun(run, SETTINGS | settings, RECORD, hardware={"accelerator": "cpu"})
 
 
 def train(run: Path, prepared: Path, log: WandbRun, kill_at: int | None = None) -> None:
-    hush()
-    tiny_run.torch.set_num_threads(1)
-    settings = tiny_run.CPU
-    if kill_at:
-        settings = tiny_run.FatalTrainerSettings(**vars(settings))
-        object.__setattr__(settings, "killer", tiny_run.Killer(0, kill_at, signal.SIGKILL))
-    run_curriculum(
-        run,
-        tiny_run.CURRICULUM,
-        tiny_run.make_detector(),
-        lambda stage: tiny_run.make_data(prepared, stage, 4),
-        settings,
-        seed=0,
-        config_sha256="tiny",
-        console=Console(quiet=True),
-        report=log.catch_up,
-    )
+    tiny_run.train(run, prepared, kill=(0, kill_at) if kill_at else None, report=log.catch_up)
 
 
 def evaluate(log: WandbRun) -> None:
@@ -148,8 +120,9 @@ def test_the_run_is_named_grouped_tagged_and_has_the_whole_configuration(finishe
     assert (logged.run.run_group, logged.run.job_type, logged.run.display_name) == ("base", "train", "base/seed_0")
     expected = {"tiny", "small", "weighted", "random_flips", "masked_cropped_masked", "synthetic"}
     assert set(logged.run.tags) == expected
-    assert "SYNTHETIC data: tiny abc" in logged.run.notes
+    assert f"SYNTHETIC data: tiny {RECORD['config']['data']['fingerprint']}" in logged.run.notes
     assert {name: logged.config[name] for name in RECORD["config"]} == RECORD["config"]
+    assert logged.config["curriculum"]["stages"][1]["optimizer"]["name"] == "AdamW"
     assert logged.config["hardware"] == {"accelerator": "cpu"}
     assert logged.config["provenance"]["code"] == RECORD["code"]
     assert logged.config["protocol"] == "test set of split identity"
@@ -206,8 +179,9 @@ def test_artifacts_follow_the_stage_chain(finished):
             handoff.steps,
             handoff.score,
         )
+        assert metadata["trained_by"].startswith("deepfake_ms ")
         assert metadata["parent"] == (ARTIFACTS[number - 1] if number else None)
-    assert json.loads(logged.artifacts["tiny-faces"].metadata)["fingerprint"] == "abc"
+    assert json.loads(logged.artifacts["tiny-faces"].metadata)["fingerprint"] == RECORD["config"]["data"]["fingerprint"]
     assert list(logged.contents("tiny-faces")) == ["faces.table.json"]  # no faces in it
 
 
@@ -229,6 +203,7 @@ def test_a_killed_and_resumed_run_stays_one_run(tmp_path, prepared, finished):
     """Killed in the third stage."""
     run = tmp_path / "base" / "seed_0"
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # it has its own
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(tiny_run.__file__).parent), os.environ.get("PYTHONPATH", "")])
     killed = subprocess.run([sys.executable, __file__, run, prepared, "75"], env=environment, timeout=200)
     assert killed.returncode == -signal.SIGKILL
     assert len(read_chain(run)) == 2
@@ -278,7 +253,7 @@ def test_stages_that_another_run_has_trained_are_logged_whole(tmp_path, finished
     logged = OfflineRun(run)
     check_history(logged, run)
     names = [f"tiny-small-other-seed0-{stage}" for stage in STAGES]
-    sources = [json.loads(logged.artifacts[name].metadata)["trained_by"] for name in names]
+    sources = [json.loads(logged.artifacts[name].metadata)["taken_over_from"] for name in names]
     assert sources == ["tiny/small/base/seed_0"] * 2 + [None]
     assert not [path for name in names for path in logged.contents(name) if path.endswith(".ckpt")]
 

@@ -31,7 +31,9 @@ class GenConViT(DetectionModel):
     - ``probabilities``: P(real) and P(fake), the softmax of each network's logits.
     - ``as_released``: the sigmoid of each logit. The two means need not sum to 1. The logits returned here are the
       logarithms of the means, so the larger one gives the class that the release predicts, and softmax divides the
-      means by their sum.
+      means by their sum. For a video, the release averages the raw sigmoids over its frames as well, before it compares
+      the two means; our video scores are means of the frames' probabilities, which add up to 1. The two can decide
+      differently where the frames disagree.
 
     Args:
         backbone, embedder, swin, pretrained, input_size, features, backbone_options, embedder_options,

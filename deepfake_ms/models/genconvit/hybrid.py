@@ -45,11 +45,22 @@ def attend_over_feature_map(embedder: nn.Module, backbone: nn.Module, input_size
     )
     with warnings.catch_warnings():  # timm's interpolation of the tables uses indexing that torch deprecates
         warnings.filterwarnings("ignore", category=UserWarning, module="timm.layers.interpolate")
-        embedder.set_input_size(window_size=embedder.layers[0].blocks[0].window_size)
+        _resize_windows(embedder)
     for stage in embedder.layers:
         for block in stage.blocks:
             if block.attn.window_area == 1:
                 block.attn.relative_position_bias_table.requires_grad_(False)
+
+
+def _resize_windows(embedder: SwinTransformer) -> None:
+    """`SwinTransformer.set_input_size`, which before timm 1.0.31 fails without an image size and rounds grids down."""
+    window_size = embedder.layers[0].blocks[0].window_size
+    grid = embedder.patch_embed.grid_size
+    for stage in embedder.layers:
+        if not isinstance(stage.downsample, nn.Identity):
+            grid = tuple(side + side % 2 for side in grid)  # merging pads an odd grid
+        stage.set_input_size(feat_size=grid, window_size=window_size)
+        grid = stage.output_resolution
 
 
 @torch.no_grad()

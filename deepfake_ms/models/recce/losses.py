@@ -31,7 +31,8 @@ def metric_loss(features: Sequence[Tensor], real: Tensor) -> Tensor:
 
     Sums over the depths: mean dissimilarity of pairs of different real faces + mean similarity of pairs of a real and a
     fake face. Similarity is (1 + cosine similarity of the vectors) / 2, dissimilarity is 1 - similarity. The mean over
-    no pairs is 0. For a batch with only one class the loss is 0, with a gradient of 0, as there is nothing to separate.
+    no pairs is 0. As in the release, a batch of real faces only still pulls them together; a batch of fakes has a
+    gradient of 0 (its loss is 0 here, and a constant 1 per depth in the release).
 
     Args:
         features: one tensor ``[B, C_i]`` per depth.
@@ -44,7 +45,7 @@ def metric_loss(features: Sequence[Tensor], real: Tensor) -> Tensor:
         directions = functional.normalize(vectors.float(), dim=1)
         similarity = (1 + directions @ directions.T) / 2
         total = total + _mean_where(1 - similarity, both_real) + _mean_where(similarity, mixed)
-    return total * mixed.any()
+    return total
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:

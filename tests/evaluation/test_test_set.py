@@ -1,0 +1,86 @@
+"""Test sets: which faces they have, and what a perturbation does to them."""
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from deepfake_ms.cli import CONFIG_FOLDER, compose
+from deepfake_ms.data.loaders import evaluation_loader
+from deepfake_ms.errors import UserError
+from deepfake_ms.evaluation.test_set import TestSet
+
+PERTURBATIONS = sorted(path.stem for path in (CONFIG_FOLDER / "perturbation").glob("*.yaml") if path.stem != "none")
+
+
+def perturbation_of(name: str, *overrides: str) -> dict:
+    cfg = compose(f"perturbation={name}", "run=somewhere", *overrides, config_name="evaluate")
+    return OmegaConf.to_container(cfg.perturbation)
+
+
+def images(test_set: TestSet, num_workers: int = 0) -> torch.Tensor:
+    loader = evaluation_loader(test_set.dataset(48), 4, num_workers)
+    return torch.cat([batch["image"] for batch in loader])
+
+
+@pytest.mark.parametrize("name", PERTURBATIONS)
+def test_a_perturbation_changes_the_pixels_and_always_in_the_same_way(run, name):
+    plain, perturbed = TestSet.of_run(run, "test"), TestSet.of_run(run, "test", perturbation_of(name))
+    assert (plain.name, perturbed.name) == ("test", f"test_{name}")
+    assert np.array_equal(plain.rows, perturbed.rows)
+    before, after = images(plain), images(perturbed)
+    assert (before != after).flatten(1).any(dim=1).all()
+    difference = (before.float() - after.float()).abs().mean()
+    assert 2 < difference < 80  # grey levels
+    assert torch.equal(images(perturbed), after)
+    assert torch.equal(images(TestSet.of_run(run, "test", perturbation_of(name)), num_workers=2), after)
+
+
+def test_noise_is_each_faces_own(run):
+    noisy = TestSet.of_run(run, "test", perturbation_of("gaussian_noise"))
+    noise = images(noisy).int() - images(TestSet.of_run(run, "test")).int()
+    assert len({each.numpy().tobytes() for each in noise}) == len(noise)
+
+
+def test_strengths_can_be_overridden(run):
+    weak, strong = (
+        TestSet.of_run(
+            run,
+            "test",
+            perturbation_of("jpeg", f"perturbation.transforms.ImageCompression.quality_range=[{quality},{quality}]"),
+        )
+        for quality in (95, 10)
+    )
+    plain = images(TestSet.of_run(run, "test")).float()
+    loss = [(images(each).float() - plain).abs().mean() for each in (weak, strong)]
+    assert loss[1] > 1.5 * loss[0]
+
+
+@pytest.mark.parametrize("subset", ["test", "validation"])
+def test_without_a_perturbation_the_faces_are_as_they_are(run, subset):
+    test_set = TestSet.of_run(run, subset, perturbation_of("none"))
+    assert test_set.name == subset
+    assert test_set.perturbation is None
+    assert test_set.is_validation == (subset == "validation")
+    assert np.array_equal(test_set.rows, np.flatnonzero(run.split["subset"] == subset))
+    assert torch.equal(images(test_set), images(TestSet.of_run(run, subset)))
+    assert not TestSet.of_run(run, subset, perturbation_of("jpeg")).is_validation
+
+
+@pytest.mark.parametrize("subset", ["train", "unused", "Test", ""])
+def test_an_unknown_test_set_is_refused_with_a_sentence(run, subset):
+    with pytest.raises(UserError, match=rf"^test_set={subset} is unknown; choose from test, validation\.$"):
+        TestSet.of_run(run, subset)
+
+
+@pytest.mark.parametrize(
+    ("transforms", "sentence"),
+    [
+        ({"GaussBlur": {}}, "no transform GaussBlur; the nearest name is "),
+        ({"GaussianBlur": {"sigma": 2}}, "GaussianBlur has no argument sigma"),
+        ({"ImageCompression": {"quality_range": [40, 400]}}, "ImageCompression refuses"),
+    ],
+)
+def test_a_wrong_perturbation_is_refused_at_once(run, transforms, sentence):
+    with pytest.raises(UserError, match=sentence):
+        TestSet.of_run(run, "test", {"name": "mine", "transforms": transforms})
