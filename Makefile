@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOWEST := .venv-lowest
 
 # Arguments of `make reproduce-table1` and `make reproduce-table2`. For the real corpus: DATA=celebdf_v2
 # ROOT=/path/to/Celeb-DF-v2 SPLIT=paper_frames SIZE=full TRAINER=gpu. Full-size models start from pretrained weights.
@@ -18,24 +19,26 @@ JOBS ?= 2
 OVERRIDES ?=
 DRY_RUN ?=
 CORPUS := data=$(DATA) data.name=$(NAME) $(if $(ROOT),data.root=$(ROOT))
-PRETRAINED := $(if $(filter full,$(SIZE)),model.pretrained=true)
-RUN = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) size=$(SIZE) $(PRETRAINED) trainer=$(TRAINER) $(OVERRIDES))
+RUN = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) size=$(SIZE) trainer=$(TRAINER) $(OVERRIDES))
 COMMA := ,
 ROWS = table$(TABLE)_*$(if $(EXCLUDED),$(COMMA)exclude=[$(EXCLUDED)])
 # Rows of Table 1 without a small variant: linear_probe needs pretrained features, and a small senet154 would be senet.
 FULL_SIZE_ONLY := table1_linear_probe,table1_senet154
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo reproduce-table1 reproduce-table2 test test-slow lint format clean
+.PHONY: help install demo reproduce-table1 reproduce-table2 test test-slow test-lowest lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## create the virtual environment .venv and install everything
 
-$(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+$(INSTALLED): constraints.txt
+$(LOWEST)/.installed: constraints-lowest.txt
+
+%/.installed: pyproject.toml
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --disable-pip-version-check -c $(filter constraints%,$^) -e '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)  ## draw and prepare the miniature corpus, then train and score the paper's best row
@@ -74,6 +77,9 @@ test: $(INSTALLED) lint  ## check style and run the tests
 test-slow: $(INSTALLED)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
 
+test-lowest: $(LOWEST)/.installed  ## run the tests with the lowest versions that pyproject.toml allows
+	$(LOWEST)/bin/python -m pytest
+
 lint: $(INSTALLED)  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -82,5 +88,5 @@ format: $(INSTALLED)  ## fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## delete the virtual environment; keep data and runs
-	rm -rf $(VENV)
+clean:  ## delete the virtual environments; keep data and runs
+	rm -rf $(VENV) $(LOWEST)

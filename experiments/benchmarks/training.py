@@ -219,6 +219,7 @@ def compose_config(plan: Plan) -> DictConfig:
     return compose(
         f"model={plan.model}",
         f"size={plan.size}",
+        "model.pretrained=false",
         "curriculum.stages=[{faces: masked, share: 1.0}]",
         "augmentation=standard",
         "trainer=cpu",

@@ -234,9 +234,9 @@ def training_grid(results: Results) -> Grid:
         weights = "pretrained" if model.get("pretrained") else "from scratch"
         if "starting_weights" in config:
             weights = "from a checkpoint"
-        carried = f"{curriculum['carry']}, by {config['optimization']['monitor']}"
+        monitor = config["optimization"]["monitor"]
         described = [
-            (row.title, model["name"], weights, *_describe_stage(stage), carried) for stage in curriculum["stages"]
+            (row.title, model["name"], weights, *_describe_stage(stage, monitor)) for stage in curriculum["stages"]
         ]
         shared = [len(set(column)) == 1 for column in zip(*described, strict=True)]
         texts.append(described[0])
@@ -248,17 +248,19 @@ def training_grid(results: Results) -> Grid:
     return Grid("How each row was trained", tuple(map(Column, names)), tuple(texts), notes if has_stages else ())
 
 
-def _describe_stage(stage: dict) -> tuple[str, ...]:
-    """Faces, epochs, augmentation, loss, optimization and frozen parts of a stage."""
+def _describe_stage(stage: dict, monitor: str) -> tuple[str, ...]:
+    """Faces, epochs, augmentation, loss, optimization, frozen parts and checkpoint of a stage."""
     optimizer, mask = stage["optimizer"], stage["mask"]
     rate = f" at {optimizer['lr']:g}" if "lr" in optimizer else ""
+    missed = f", {mask['missed']:.0%} of videos missed" if mask and mask.get("missed") else ""
     return (
-        f"masked: {mask['name'].replace('_', ' ')}" if mask else stage["faces"],
+        f"masked: {mask['name'].replace('_', ' ')}{missed}" if mask else stage["faces"],
         str(stage["epochs"]),
         stage["augmentation"]["name"],
         f"{stage['loss']['name']}, {stage['loss']['class_weights']['fake']:g}",
         f"{optimizer['name']}{rate}, {stage['schedule']['name']}, batches of {stage['batch_size']}",
         ", ".join(stage["freeze"]) or NONE,
+        f"best, by {monitor}" if stage["carry"] == "best" else "last",
     )
 
 

@@ -29,6 +29,7 @@ class Row:
         published: the row's name in the paper; None if the paper does not have it.
         f1: averaging of the published F1, a key of `F1_READINGS`.
         full_size_only: whether its model has no small variant.
+        varied: further keys of the protocol (`experiments.report.protocol`) in which this row alone may differ.
     """
 
     experiment: str
@@ -36,6 +37,7 @@ class Row:
     published: str | None = None
     f1: str = "macro_f1"
     full_size_only: bool = False
+    varied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,13 @@ class PaperTable:
         """Whether the published F1 scores of its rows use different averagings."""
         return len({row.f1 for row in self.rows if row.published}) > 1
 
+    def row(self, experiment: str) -> Row:
+        """The row of an experiment."""
+        return next(row for row in self.rows if row.experiment == experiment)
+
     def title_of(self, experiment: str) -> str:
         """The row's title."""
-        return next(row.title for row in self.rows if row.experiment == experiment)
+        return self.row(experiment).title
 
 
 def published_numbers(table: PaperTable, published: pd.DataFrame) -> dict[str, dict[str, str]]:
@@ -146,6 +152,7 @@ TABLE_2 = PaperTable(
         _row("random_mask", "WL+RF+random mask", published=False),
         _row("mouth_mask", "WL+RF+mouth mask", published=False),
         _row("rst_as_released", "Swin as released", published=False),
+        Row("table2_wl_rf_mep_as_released", "WL+RF+MEP as released", varied=("curriculum.stages.carry",)),
     ),
     varied=("augmentation", "loss", "mask", "curriculum.name", "curriculum.stages", "model.swin"),
     comparisons=(
@@ -168,6 +175,7 @@ TABLE_2 = PaperTable(
         _compare("rst", "base", "Swin removed"),
         _compare("wl_na_rst", "wl_na", "Swin removed, weighted loss without augmentation"),
         _compare("rst_as_released", "rst", "null control: a Swin that is never called instead of none"),
+        _compare("wl_rf_mep_as_released", "wl_rf_mep", "the release instead of the description"),
     ),
     control="table2_base",
 )

@@ -19,7 +19,7 @@ TITLES = {
     "test faces": "test faces",
     "code": "code",
 }
-STAGE_OPTIMIZATION = ("optimizer", "schedule", "batch_size", "freeze")
+STAGE_OPTIMIZATION = ("optimizer", "schedule", "batch_size", "freeze", "gradient_clip")
 """Settings of a stage that can differ only in a table that varies the optimization."""
 
 
@@ -41,8 +41,9 @@ class ProtocolCheck:
 def check_protocol(table: PaperTable, cells: Sequence[Cell], any_code: bool = False) -> ProtocolCheck:
     """Keep the cells with the most common protocol (the first one in case of a tie) and exclude the others.
 
-    The protocol is everything that determines the results except the seed and the settings that the table varies:
-    data, split, optimization, model, test faces and code. Within a row, all seeds must also share the varied settings.
+    The protocol is everything that determines the results except the seed and the settings that the table or the row
+    varies: data, split, optimization, model, test faces and code. Within a row, all seeds must also share the varied
+    settings.
 
     Args:
         table: of the paper.
@@ -53,13 +54,15 @@ def check_protocol(table: PaperTable, cells: Sequence[Cell], any_code: bool = Fa
     digests = {name: _digest(protocol) for name, protocol in protocols.items()}
     if not digests:
         return ProtocolCheck(list(cells), [], [])
-    chosen = Counter(digests.values()).most_common(1)[0][0]
+    # A row with settings of its own is no reference for the others.
+    plain = [digests[cell.name] for cell in cells if cell.complete and not table.row(cell.experiment).varied]
+    chosen = Counter(plain or digests.values()).most_common(1)[0][0]
     reference = protocols[next(name for name, digest in digests.items() if digest == chosen)]
     rows: dict[str, dict] = {}
     kept, excluded = [], []
     for cell in cells:
         if cell.complete:
-            differing = _differences(reference, protocols[cell.name])
+            differing = _differences(reference, protocols[cell.name], table.row(cell.experiment).varied)
             if not differing:
                 first = rows.setdefault(cell.experiment, _varied(table, cell))
                 differing = _differences(first, _varied(table, cell))
@@ -91,11 +94,10 @@ def _protocol(table: PaperTable, cell: Cell, any_code: bool) -> dict[str, object
     config = cell.record["config"]
     fixed = {key: value for key, value in _flat(config).items() if key != "seed" and not _is_varied(table, key)}
     fixed["data"] = fixed.pop("data.fingerprint", None)
-    if "optimization" not in table.varied:
-        # Rows differ in their number of stages, so compare the distinct values of each setting.
-        for key in STAGE_OPTIMIZATION:
-            values = {json.dumps(stage.get(key), sort_keys=True) for stage in config["curriculum"]["stages"]}
-            fixed[f"curriculum.stages.{key}"] = sorted(values)
+    # Rows differ in their number of stages, so compare the distinct values of each setting.
+    for key in ("carry", *(() if "optimization" in table.varied else STAGE_OPTIMIZATION)):
+        values = {json.dumps(stage.get(key), sort_keys=True) for stage in config["curriculum"]["stages"]}
+        fixed[f"curriculum.stages.{key}"] = sorted(values)
     faces = cell.predictions[["sample_id", "video_id", "label"]]
     about = {
         "manifest": cell.record["manifest_sha256"],
@@ -111,5 +113,6 @@ def _digest(protocol: dict) -> str:
     return hashlib.sha256(json.dumps(protocol, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _differences(one: dict, other: dict) -> list[str]:
-    return [TITLES.get(key, key) for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
+def _differences(one: dict, other: dict, allowed: Sequence[str] = ()) -> list[str]:
+    keys = sorted((one.keys() | other.keys()) - set(allowed))
+    return [TITLES.get(key, key) for key in keys if one.get(key) != other.get(key)]

@@ -43,6 +43,7 @@ def make_config(row, seed, stages, **changes):
     loss = {"name": "weighted" if row == "wl" else "cross_entropy", "class_weights": {"real": 1.0, "fake": 1.0}}
     optimization = {"batch_size": 8, "optimizer": {"name": "SGD", "lr": 0.1}, "schedule": {"name": "StepLR"}}
     shared = {"augmentation": {"name": "standard", "transforms": []}, "loss": loss, **optimization, "freeze": []}
+    shared |= {"carry": "best", "gradient_clip": None}
     resolved = [
         {"name": name, "faces": "masked", "mask": {"name": "eyes"}, "epochs": 2, **shared}
         if "masked" in name

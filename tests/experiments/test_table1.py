@@ -57,8 +57,10 @@ def test_a_row_is_its_detector_in_both_sizes(experiment):
 
 
 @pytest.mark.parametrize("experiment", FILES)
-def test_full_size_rows_can_start_from_pretrained_weights(experiment):
-    assert compose(f"experiment={experiment}", "size=full", "model.pretrained=true").model.pretrained
+def test_full_size_rows_start_from_pretrained_weights_and_small_ones_from_scratch(experiment):
+    assert compose(f"experiment={experiment}", "size=full").model.pretrained is True
+    if not next(row for row in TABLE_1.rows if row.experiment == experiment).full_size_only:
+        assert compose(f"experiment={experiment}", "size=small").model.pretrained is False
 
 
 @pytest.mark.parametrize("experiment", FILES)

@@ -114,7 +114,7 @@ def test_base_at_its_own_threshold_is_the_control(written, numbers):
 
 def test_the_status_of_every_cell(numbers):
     cells = numbers[numbers["kind"] == "cell"].set_index(["experiment", "seeds"])["status"]
-    assert len(cells) == 2 * 16
+    assert len(cells) == 2 * 17
     assert cells["table2_base", "1"] == "complete"
     assert cells["table2_wl", "1"] == "missing"
     assert cells["table2_mep", "1"] == "unfinished: stage 2 of 3"
@@ -223,6 +223,8 @@ def test_nothing_says_synthetic_if_nothing_is(tmp_path):
         ({"optimization__epochs": 7}, "optimization.epochs"),
         ({"trainer__precision": "bf16-mixed"}, "trainer.precision"),
         ({"curriculum__carry": "last"}, "curriculum.carry"),
+        ({"curriculum__stages__0__carry": "last"}, "curriculum.stages.carry"),
+        ({"curriculum__stages__0__gradient_clip": {"value": 2}}, "curriculum.stages.gradient_clip"),
         ({"curriculum__stages__0__optimizer": {"name": "Adam"}}, "curriculum.stages.optimizer"),
         ({"curriculum__stages__0__freeze": ["backbone"]}, "curriculum.stages.freeze"),
         ({"synthetic": False}, "synthetic or real data"),
@@ -237,6 +239,21 @@ def test_runs_with_another_protocol_are_excluded(tmp_path, changes, named):
     checked = check_protocol(TABLE_2, collect(TABLE_2, tmp_path, tmp_path / "sweep"))
     assert checked.excluded == [f"table2_base/seed_1 is excluded: it differs from the other runs in {named}."]
     assert {cell.name for cell in checked.cells if cell.complete} == {"table2_base/seed_0", "table2_wl/seed_0"}
+
+
+def test_only_the_row_as_released_scores_its_last_epoch(tmp_path):
+    released = "wl_rf_mep_as_released"
+    for row, seeds in ((released, range(3)), ("wl_rf_mep", range(1)), ("mep", range(2))):
+        for seed in seeds:
+            last = row == released or (row, seed) == ("mep", 1)
+            changes = {"curriculum__stages__2__carry": "last"} if last else {}
+            make_run(tmp_path, row, seed, stages=3, **changes)
+    checked = check_protocol(TABLE_2, collect(TABLE_2, tmp_path, tmp_path / "sweep"))
+    assert checked.excluded == [
+        "table2_mep/seed_1 is excluded: it differs from the other runs in curriculum.stages.carry."
+    ]
+    alone = check_protocol(TABLE_2, collect(TABLE_2, tmp_path, tmp_path / "sweep", size=None)[-3:])
+    assert alone.excluded == []
 
 
 def test_runs_with_other_test_faces_are_excluded(tmp_path):
@@ -254,7 +271,7 @@ def test_runs_of_other_code_are_compared_on_demand(tmp_path, capsys):
     make_run(runs, "base", 0)
     make_run(runs, "base", 1, code_sha256="9", code="deepfake_ms 0.1.0 (bbbb)")
     run_report(runs, tmp_path / "output", "--any-code")
-    assert "2 of 32 runs are included in the numbers" in capsys.readouterr().out
+    assert "2 of 34 runs are included in the numbers" in capsys.readouterr().out
     text = (tmp_path / "output" / "table2_SYNTHETIC.md").read_text()
     assert "runs of different code versions are compared: deepfake_ms 0.1.0 (aaaa), deepfake_ms 0.1.0 (bbbb)" in text
 
@@ -324,11 +341,18 @@ def test_training_grid_has_a_line_per_stage_and_what_they_share_once(tmp_path):
     make_run(runs, "base", 0)
     changed = {"curriculum__stages__1__augmentation": {"name": "none"}, "curriculum__stages__2__mask__name": "mouth"}
     make_run(runs, "mep", 0, stages=3, **changed)
+    released = {"curriculum__stages__0__mask__missed": 0.27, "curriculum__stages__2__carry": "last"}
+    make_run(runs, "wl_rf_mep_as_released", 0, stages=3, **released)
     run_report(runs, tmp_path / "output")
     text = (tmp_path / "output" / "table2_SYNTHETIC.md").read_text()
     grid = text[text.index("### How each row was trained") :].split("\n\n")[1]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in grid.splitlines()]
-    names, _, base, *mep = lines
+    names, _, base, *mep = lines[:-3]
+    assert [(line[3], line[9]) for line in lines[-3:]] == [
+        ("masked: eyes, 27% of videos missed", "best, by validation/loss"),
+        ("cropped", "best, by validation/loss"),
+        ("masked: eyes", "last"),
+    ]
     shared = ["tiny", "from scratch"]
     optimization = ["SGD at 0.1, StepLR, batches of 8", "–", "best, by validation/loss"]
     assert names[3:7] == ["faces", "epochs", "augmentation", "loss, weight on fake"]
