@@ -18,7 +18,7 @@ SEEDS ?= 0,1,2
 JOBS ?= 2
 OVERRIDES ?=
 DRY_RUN ?=
-CORPUS := data=$(DATA) data.name=$(NAME) $(if $(ROOT),data.root=$(ROOT))
+CORPUS := data=$(DATA) data.name=$(NAME) $(if $(ROOT),"data.root=$(ROOT)")
 RUN = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) size=$(SIZE) trainer=$(TRAINER) $(OVERRIDES))
 COMMA := ,
 ROWS = table$(TABLE)_*$(if $(EXCLUDED),$(COMMA)exclude=[$(EXCLUDED)])

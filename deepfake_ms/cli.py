@@ -14,6 +14,7 @@ import hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -133,15 +134,31 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
 
 
 def complete_overrides(arguments: Sequence[str]) -> list[str]:
-    """The arguments with ``++`` before the keys that may be added, see `OPEN`; what `WHOLE` names is replaced whole."""
+    """What Hydra is given for these arguments.
+
+    ``++`` comes before the keys that may be added, see `OPEN`; what `WHOLE` names is replaced whole; a path that Hydra
+    cannot parse, such as one with parentheses or umlauts, is quoted.
+    """
     completed = []
-    for argument in arguments:
+    for argument in map(_quote_path, arguments):
         key, _, value = argument.partition("=")
         if key in WHOLE and value.lstrip().startswith("{"):
             completed += [f"~{key}", f"+{argument}"]
         else:
             completed.append(f"++{argument}" if key.startswith(OPEN) and value else argument)
     return completed
+
+
+def _quote_path(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    if "/" not in value or value.startswith(("'", '"', "[", "{")):
+        return argument
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        escaped = value.replace("'", r"\'")
+        return f"{key}='{escaped}'"
+    return argument
 
 
 def resolve_stage_choices(cfg: DictConfig) -> DictConfig:

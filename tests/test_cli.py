@@ -1,6 +1,7 @@
 """The commands as a Hydra user meets them."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -265,6 +266,19 @@ def test_a_stage_overrides_the_run_in_part_or_by_the_name_of_a_choice():
     assert changed[2]["batch_size"] == 32
     assert changed[2]["epochs"] == plain[2]["epochs"]
     assert changed[2]["freeze"] == ["backbone.conv1"]
+
+
+@pytest.mark.parametrize("name", ["a b", "ü", "corpus (1)", "a=b, it's", "~x"])
+def test_any_path_can_be_given_as_it_is(call, name):
+    root = f"/data/{name}"
+    status, out, _ = call("prepare", "data=celebdf_v2", f"data.root={root}", "--cfg", "job")
+    assert (status, OmegaConf.create(out).data.root) == (0, root)
+
+
+def test_make_passes_on_a_path_with_spaces():
+    arguments = ["make", "-n", "reproduce-table2", "DRY_RUN=1", "DATA=celebdf_v2", "ROOT=/data/a b"]
+    printed = subprocess.run(arguments, cwd=CONFIG_FOLDER.parent, capture_output=True, text=True, timeout=60).stdout
+    assert "data.root=/data/a b" in shlex.split(next(line for line in printed.splitlines() if "sweep" in line))
 
 
 def test_a_schedule_or_optimizer_with_a_name_replaces_the_one_of_the_files(call):
