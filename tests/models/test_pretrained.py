@@ -167,6 +167,7 @@ def test_the_command_ends_with_the_sentence_and_status_2(tmp_path):
     rows = pq.read_table(faces / MANIFEST_NAME).to_pylist()
     write_manifest([row | {"perceptual_hash": f"{number:064x}"} for number, row in enumerate(rows)], faces)
     environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    environment["PYTHONWARNINGS"] = "ignore::FutureWarning"  # an old timm's about a new torch
     arguments = ("model=resnet50", "size=full", f"prepared={faces}", "split=video")
     command = [sys.executable, "-m", "deepfake_ms.train", *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
