@@ -21,7 +21,7 @@ DECISIVE_GROUPS = ("split", "model", "optimization", "augmentation", "loss", "ma
 
 
 def find_faces(cfg: DictConfig) -> PreparedFaces:
-    """The faces in the folder `cfg.prepared`, or the prepared faces of the corpus that `cfg.data` names.
+    """The faces in the folder `cfg.prepared`, or the prepared faces of the corpus `cfg.data`.
 
     Raises:
         UserError: there are none.
@@ -41,7 +41,7 @@ def find_faces(cfg: DictConfig) -> PreparedFaces:
 
 
 def trainer_settings(cfg: DictConfig) -> TrainerSettings:
-    """The hardware and precision of `cfg.trainer`.
+    """The trainer settings in `cfg.trainer`.
 
     Raises:
         UserError: a setting is unknown or impossible here.
@@ -50,10 +50,10 @@ def trainer_settings(cfg: DictConfig) -> TrainerSettings:
 
 
 def open_run_log(cfg: DictConfig, run: Run, trainer: TrainerSettings) -> RunLog:
-    """The log that `cfg.logger` asks for; none on other ranks than 0, or where W&B is disabled.
+    """The log chosen by `cfg.logger`; `RunLog`, which logs nothing, on ranks other than 0 or if W&B is disabled.
 
     Raises:
-        UserError: an online log is asked for without a login.
+        UserError: an online log is requested without a login.
     """
     disabled = "disabled" in os.environ.get("WANDB_MODE", "") or os.environ.get("WANDB_DISABLED", "false") != "false"
     if not cfg.logger.wandb or disabled or rank_zero_only.rank != 0:
@@ -67,9 +67,8 @@ def open_run_log(cfg: DictConfig, run: Run, trainer: TrainerSettings) -> RunLog:
 def run_config(cfg: DictConfig, fingerprint: str) -> dict:
     """The settings that determine a run's results, in plain containers; changing one makes it a different run.
 
-    Paths and hardware are not among them, except for the number of parts that a batch is divided into. The stages have
-    all their settings. The content of the files that `model.checkpoint` names belongs to it, because a path may come to
-    hold other weights.
+    Paths and hardware are excluded, except for the number of parts that a batch is divided into. All settings of each
+    stage are included, and the sha256 of the files in `model.checkpoint`, because their content may change.
 
     Args:
         cfg: of ``conf/train.yaml``.
@@ -100,7 +99,7 @@ def run_config(cfg: DictConfig, fingerprint: str) -> dict:
 
 
 def _digest_checkpoints(checkpoint: str | Mapping[str, str | None] | None) -> dict[str, str]:
-    """Path -> sha256 of the file or files that a model starts from."""
+    """Path -> sha256 of the checkpoints in `model.checkpoint`."""
     paths = checkpoint.values() if isinstance(checkpoint, Mapping) else [checkpoint]
     digests = {}
     for path in filter(None, paths):

@@ -1,4 +1,4 @@
-"""The frame of every command: Hydra composes the configuration, and mistakes come back as one sentence."""
+"""What all commands share: Hydra composes the configuration, and user errors are printed as one sentence."""
 
 import difflib
 import errno
@@ -30,7 +30,7 @@ COMMANDS = {
     "prepare": "turn a corpus of videos or images into face crops and a manifest",
     "train": "train a curriculum stage by stage, then score it on the test set",
     "evaluate": "score a finished run",
-    "explain": "draw pictures of what the models see",
+    "explain": "draw contact sheets of crops and masks",
 }
 
 _CHECKOUT = Path(__file__).resolve().parents[1] / "conf"
@@ -41,10 +41,10 @@ STAGE_GROUPS = ("mask", "augmentation", "loss", "optimization")
 """Config groups that a stage of a curriculum can name a choice of."""
 
 OPEN = ("curriculum.stages.", "trainer.lightning.", "optimization.optimizer.", "optimization.schedule.")
-"""Below these keys an override may add what the files do not name; the receiver refuses what it does not know."""
+"""Keys below which overrides may add keys that the files lack; the code that receives them rejects unknown ones."""
 
 WHOLE = ("optimization.optimizer", "optimization.schedule")
-"""Mappings whose other values mean nothing under another name: Hydra would keep them."""
+"""Mappings that an override ``{...}`` replaces whole; Hydra would merge it with the arguments of the old name."""
 
 RENAMED = {
     "recipe": "optimization",
@@ -123,7 +123,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
 
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:
-    """What a command would compose from these overrides, for programs that look at configurations.
+    """The configuration that a command composes from these overrides, for programs that inspect configurations.
 
     Raises:
         HydraException: an override is impossible.
@@ -134,10 +134,10 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
 
 
 def complete_overrides(arguments: Sequence[str]) -> list[str]:
-    """What Hydra is given for these arguments.
+    """The arguments in the form that Hydra needs.
 
-    ``++`` comes before the keys that may be added, see `OPEN`; what `WHOLE` names is replaced whole; a path that Hydra
-    cannot parse, such as one with parentheses or umlauts, is quoted.
+    ``++`` is put before keys that may be added (`OPEN`), mappings in `WHOLE` are replaced whole, and paths that Hydra
+    cannot parse, such as those with parentheses or umlauts, are quoted.
     """
     completed = []
     for argument in map(_quote_path, arguments):

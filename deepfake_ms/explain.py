@@ -1,4 +1,4 @@
-"""``deepfake-ms explain``: pictures of what the models see."""
+"""``deepfake-ms explain``: contact sheets of crops and masks."""
 
 from pathlib import Path
 

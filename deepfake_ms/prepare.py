@@ -51,14 +51,14 @@ def main(cfg: DictConfig) -> None:
         )
     if read_complete(prepared) is None:
         left = len(unprepared_videos(corpus, prepared))
-        console.print(f"Shard {shard} is done; {left} videos are left to the other shards: {prepared}", markup=False)
+        console.print(f"Shard {shard} is done; {left} videos remain for the other shards: {prepared}", markup=False)
         return
     print_report(read_report(prepared), console)
     console.print(f"Prepared faces: {prepared}", markup=False)
 
 
 def _path(value: object, key: str) -> Path:
-    """A folder or file that a key of the configuration names.
+    """The folder or file given by a key of the configuration.
 
     Raises:
         UserError: the value is not text, or empty.
@@ -76,10 +76,10 @@ def _mapping(value: object, key: str) -> Mapping[str, Any]:
 
 
 def _count_workers(workers: object) -> int:
-    """The number of worker processes; ``auto`` and -1 are as many as this process may use cores.
+    """The number of worker processes; ``auto`` and -1 mean one per core available to this process.
 
     Raises:
-        UserError: `workers` is no number of processes.
+        UserError: `workers` is not a number of processes.
     """
     if workers in ("auto", -1):
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -89,7 +89,7 @@ def _count_workers(workers: object) -> int:
 
 
 def _require_writable(prepared_root: Path) -> None:
-    """Find out before hours of work whether anything can be written."""
+    """Check that the folder is writable before hours of work."""
     with explain_disk_errors(prepared_root):
         prepared_root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=prepared_root):

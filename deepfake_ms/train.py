@@ -40,9 +40,9 @@ def main(cfg: DictConfig) -> None:
 
 
 def _try_out(cfg: DictConfig, batches: int) -> None:
-    """Lightning's fast_dev_run: a short epoch of every stage in a folder that is then deleted; nothing is scored."""
+    """Lightning's fast_dev_run: a short epoch of every stage in a temporary folder; nothing is scored."""
     faces, console = find_faces(cfg), rank_zero_console()
-    run_config(cfg, faces.about["fingerprint"])  # refuses what the whole run would refuse
+    run_config(cfg, faces.about["fingerprint"])  # raises the same errors as a full run
     with open_dict(cfg):
         del cfg.trainer.lightning["fast_dev_run"]
         cfg.trainer.lightning.update(limit_train_batches=batches, limit_val_batches=batches)
@@ -51,7 +51,7 @@ def _try_out(cfg: DictConfig, batches: int) -> None:
     folder = Path(cfg.runs_root) / f".fast_dev_run_{config_hash(config)[:12]}"  # the same one on all ranks
     try:
         if starts_other_processes(trainer):
-            shutil.rmtree(folder, ignore_errors=True)  # of a start that was killed
+            shutil.rmtree(folder, ignore_errors=True)  # left by a killed start
         train_stages(Run.start(folder, config, faces, console), trainer, console)
     finally:
         if rank_zero_only.rank == 0:

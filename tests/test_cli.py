@@ -297,7 +297,7 @@ def test_a_schedule_or_optimizer_with_a_name_replaces_the_one_of_the_files(call)
     assert [stage["optimizer"] for stage in stages] == [{"name": "SGD", "lr": lr} for lr in (0.1, 0.1, 0.2)]
     status, out, _ = call("train", "optimization.schedule={name: cosine, warmup_epochs: 3}", "--cfg", "job")
     assert (status, OmegaConf.create(out).optimization.schedule) == (0, cosine)
-    remedy = r"refuses .*'pct_start'.*give all its arguments, e\.g\. 'optimization\.schedule="
+    remedy = r"rejects .*'pct_start'.*give all its arguments, e\.g\. 'optimization\.schedule="
     with pytest.raises(UserError, match=remedy):
         run_config(compose("optimization.schedule.name=CosineAnnealingLR"), "abc")
 
@@ -320,11 +320,11 @@ def test_a_schedule_or_optimizer_with_a_name_replaces_the_one_of_the_files(call)
         ((*PIECEWISE, "optimization.schedule.milestones=[4,2]"), "give ascending milestones"),
         ((*PIECEWISE, "optimization.schedule.factors=[1,2]"), "one factor more than milestones"),
         (("curriculum=masked_cropped_masked", "mask.missed=27"), r"mask\.missed=27 is not a share of the videos"),
-        (("optimization.optimizer.name=Foo",), "neither torch.optim nor timm.optim"),
-        (("optimization.optimizer.momentun=1",), "AdamW refuses"),
-        (("optimization.schedule.name=Foo",), "neither torch.optim.lr_scheduler nor timm.scheduler"),
-        (("augmentation.transforms.HorizontalFlip.p=2",), "HorizontalFlip refuses"),
-        (("loss.class_weights.fake=0",), "a weight is a positive number"),
+        (("optimization.optimizer.name=Foo",), "neither in torch.optim nor in timm.optim"),
+        (("optimization.optimizer.momentun=1",), "AdamW rejects"),
+        (("optimization.schedule.name=Foo",), "neither in torch.optim.lr_scheduler nor in timm.scheduler"),
+        (("augmentation.transforms.HorizontalFlip.p=2",), "HorizontalFlip rejects"),
+        (("loss.class_weights.fake=0",), "give a positive number"),
         (("mask.shape=star", "curriculum=masked_cropped_masked"), r"mask\.shape=star is unknown"),
     ],
 )

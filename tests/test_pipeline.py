@@ -95,14 +95,14 @@ def test_called_again_it_says_what_is_finished_and_repeats_the_scores(trained, c
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.ckpt")}
     status, again, _ = call("train", *TRAIN)
     assert status == 0
-    assert "3 of 3 stages are finished and kept" in again
+    assert "3 of 3 stages are already finished" in again
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.ckpt")} == before
     assert "predictions of this checkpoint are up to date" in again
     assert again.splitlines()[-8:] == printed.splitlines()[-8:]
     status, prepared, _ = call("prepare", *DRAW)
     assert status == 0
-    assert "drawing the miniature corpus: all 30 videos are done already" in prepared
-    assert "finding faces: all 30 videos are done already" in prepared
+    assert "drawing the miniature corpus: all 30 videos are already done" in prepared
+    assert "finding faces: all 30 videos are already done" in prepared
 
 
 def test_another_configuration_does_not_overwrite_a_run(trained, call, here):
@@ -114,7 +114,7 @@ def test_another_configuration_does_not_overwrite_a_run(trained, call, here):
 def test_an_equal_run_of_another_name_takes_over_the_stages(trained, call, here):
     status, printed, errors = call("train", *TRAIN, "name=again")
     assert status == 0, errors
-    assert printed.count("is taken over from") == 3
+    assert printed.count("is reused from") == 3
     again = here / RUN.parents[1] / "again" / RUN.name
     scores = [json.loads((run / "evaluation/test/selected/scores.json").read_text()) for run in (here / RUN, again)]
     assert scores[0]["metrics"] == scores[1]["metrics"]
@@ -216,7 +216,7 @@ def test_wandb_gets_one_offline_run_with_continuous_steps(workshop, call, here, 
     """Trained here, and taken over whole from the run before."""
     status, output, errors = call("train", *TRAIN, "seed=3", f"name={name}", "logger=wandb", "evaluate=false")
     assert status == 0, errors
-    assert output.count("is taken over from") == (3 if name == "taken_over" else 0)
+    assert output.count("is reused from") == (3 if name == "taken_over" else 0)
     run = here / RUN.parent.parent / name / "seed_3"
     (file,) = (logged := OfflineRun(run)).files
     assert file.stem == f"run-{(run / 'wandb_id.txt').read_text()}"
@@ -279,7 +279,7 @@ def test_wandb_can_be_disabled_by_its_variables(trained, call, here, monkeypatch
         (("prepared=nowhere",), "nowhere is not a complete folder of prepared faces"),
         (("seed=first",), "seed=first: give a whole number"),
         (("trainer.num_workers=auto",), "trainer.num_workers=auto: give a whole number"),
-        (("trainer=gpu",), "trainer.lightning: Lightning refuses"),
+        (("trainer=gpu",), "trainer.lightning: Lightning rejects"),
         (("trainer.lightning.precision=17",), "Precision 17 is invalid"),
         (("trainer.lightning.devices=some",), "trainer.lightning"),
         (("trainer.lightning.devices=2",), "set trainer.lightning.strategy=ddp"),
@@ -388,7 +388,7 @@ def test_shards_through_multirun_make_one_folder(faceforensics, call, tmp_path):
     assert "24 of 24 videos are not prepared" in errors
     status, output, errors = call("prepare", "-m", *data, "shard=1/2,2/2")
     assert status == 0, errors
-    assert "Shard 1/2 is done; 12 videos are left to the other shards" in output
+    assert "Shard 1/2 is done; 12 videos remain for the other shards" in output
     assert "faces kept" in output
     assert call("prepare", *data, "merge=true")[0] == 0
 

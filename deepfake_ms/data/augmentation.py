@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read on import: otherwise it asks PyPI for a newer version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read on import; prevents a query to PyPI for a newer version
 
 import albumentations as A
 
@@ -73,7 +73,7 @@ def _ordered(transforms: Mapping[str, Mapping]) -> list[dict]:
 
 
 def build_augmentation(augmentation: Mapping) -> A.Compose | None:
-    """The pipeline that `ordered` settings describe; None if it has no transform.
+    """The pipeline of settings from `ordered`; None if it has no transform.
 
     With ``facial_swap``, whose result has a box (`deepfake_ms.data.facial_swap`), the transforms move boxes too.
 
@@ -104,14 +104,14 @@ def _build_transform(name: str, settings: Mapping) -> A.BasicTransform:
     arguments = {key: _as_argument(value) for key, value in settings.items() if key != "transform"}
     if "transforms" in arguments:
         arguments["transforms"] = _build(settings["transforms"])
-    # albumentations only warns of an unknown argument, and goes on without it
+    # albumentations ignores unknown arguments with a warning
     if unknown := arguments.keys() - inspect.signature(known[name]).parameters.keys():
         raise UserError(f"augmentation: {name} has no argument {', '.join(sorted(unknown))}.")
     try:
         return known[name](**arguments)
     except (ValueError, TypeError) as error:  # pydantic's errors are ValueErrors
         reason = " ".join(str(error).split())
-        raise UserError(f"augmentation: {name} refuses {dict(settings)}: {reason}.") from error
+        raise UserError(f"augmentation: {name} rejects {dict(settings)}: {reason}.") from error
 
 
 def _as_argument(value: object) -> object:

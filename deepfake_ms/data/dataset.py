@@ -25,7 +25,7 @@ LABELS = {"real": REAL, "fake": FAKE, UNLABELLED: -1}
 class FaceDataset(Dataset):
     """Faces of a manifest: read, resized, swapped, masked and augmented, in this order.
 
-    Ask for an item by (epoch, position) in training, where the augmentation is new in each epoch, or by position
+    Items are indexed by (epoch, position) in training, where the augmentation is new in each epoch, or by position
     alone (epoch 0). The pixels depend on seed, stage, epoch and manifest row only: not on the order of the requests,
     nor on the number of workers.
 
@@ -33,7 +33,7 @@ class FaceDataset(Dataset):
         manifest: as `read_manifest` returns it.
         rows: manifest positions of the faces, int [N].
         folder: the prepared folder, which the crop paths are relative to.
-        mask: drawn on every face, except on those of the videos that it misses; None for none.
+        mask: drawn on every face, except in the videos that it misses (`FaceMask.misses`); None for none.
         augmentation: from `build_augmentation`; None for none.
         partners: for the multi-scale facial swap (`deepfake_ms.data.facial_swap`), the manifest row of each fake's
             source, int [N], from `find_partners`; None swaps nothing. The augmentation must then move boxes.
@@ -90,7 +90,7 @@ class FaceDataset(Dataset):
         return self._pixels_and_box(position, epoch)[0]
 
     def _pixels_and_box(self, position: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The image, and the fake part of it: left, top, right, bottom in fractions of the image, float32 [4]."""
+        """The image and the box of its fake part: left, top, right, bottom in fractions of the image, float32 [4]."""
         row = int(self.rows[position])
         face = self._read(self.crops[position], self.landmarks[position], self.boxes[position])
         mask = self.mask.for_face(key("mask", self.seed, row)) if self.masked[position] else None

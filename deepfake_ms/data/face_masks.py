@@ -17,7 +17,7 @@ PLACES = ("landmarks", "random")
 SHAPES = ("box", "ellipse")
 FILLS = ("black", "mean")
 TRIES = 100
-"""How often a random place is drawn anew because the box would overlap another one."""
+"""Maximum number of redraws of a random place if the box overlaps another one."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class FaceMask:
     Attributes:
         regions: any of "eyes" (two boxes), "nose" and "mouth", with their sizes.
         place: "landmarks" puts each box on its region; "random" puts as many boxes of the same size at random places
-            in the crop, without overlap where there is room. It is the control that tells "the eyes are hidden" from
-            "something is hidden". The places depend on the face (`for_face`), not on the epoch.
+            in the crop, without overlap where there is room: a control for occlusion in general. The places depend on
+            the face (`for_face`), not on the epoch.
         shape: "box" as in the paper, or the "ellipse" inscribed in it.
         fill: "black" as in the paper, or the "mean" colour of the image, which leaves no high-contrast edge.
         missed: share of the videos whose faces stay unmasked, 0..1 (`misses`); 0 as described. The release looks for
@@ -87,7 +87,7 @@ class FaceMask:
 
     @classmethod
     def from_settings(cls, settings: Mapping) -> Self:
-        """The mask that a file of ``conf/mask`` describes.
+        """The mask with the settings of a file in ``conf/mask``.
 
         Raises:
             UserError: a key or a value is unknown.
@@ -101,11 +101,11 @@ class FaceMask:
             ) from error
 
     def for_face(self, seed: int) -> Self:
-        """The same mask with the random places of the face that `seed` stands for."""
+        """The same mask with random places keyed by `seed`, one seed per face."""
         return replace(self, seed=seed) if self.place == "random" else self
 
     def misses(self, video: str, seed: int) -> bool:
-        """Whether the faces of `video` stay unmasked: the same answer for all its faces, in every epoch and stage.
+        """Whether the faces of `video` stay unmasked; the same for all its faces, in every epoch and stage.
 
         Args:
             video: its id in the manifest.
@@ -119,7 +119,7 @@ class FaceMask:
         return sorted({0, 1, *(point for name in self.regions for points in POINTS[name] for point in points)})
 
     def region(self, height: int, width: int, landmarks: np.ndarray) -> np.ndarray:
-        """Which pixels the mask covers.
+        """The pixels that the mask covers.
 
         Args:
             height, width: of the image, in pixels.
@@ -144,7 +144,7 @@ class FaceMask:
         return masked
 
     def _patches(self, height: int, width: int, landmarks: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Per box: the rows and columns of the image that it may touch, and which pixels of them it covers."""
+        """Per box: rows and columns of a rectangle around it, and the covered pixels in that rectangle, bool."""
         points = np.asarray(landmarks, dtype=np.float64)
         between = points[1] - points[0]
         distance = float(np.hypot(*between))
@@ -190,7 +190,7 @@ class FaceMask:
 
 
 def _whole_pixels(low: float, high: float, count: int) -> slice:
-    """Those of the pixels 0..count-1 that lie between `low` and `high`, and one more on either side."""
+    """The pixels in 0..count-1 between `low` and `high`, with one more on either side."""
     return slice(min(max(floor(low), 0), count), min(max(ceil(high) + 1, 0), count))
 
 

@@ -18,7 +18,7 @@ class StageData(L.LightningDataModule):
     themselves, without padding, so that no validation face counts twice.
 
     Args:
-        training: the training faces, masked and augmented as the stage says.
+        training: the training faces, with the mask and augmentation of the stage.
         validation: the validation faces, neither masked nor augmented (as in the released code).
         batch_size: faces per optimizer step, over all processes and all accumulated batches.
         num_workers: processes of each loader.
@@ -40,7 +40,7 @@ class StageData(L.LightningDataModule):
         self.seed, self.stage = seed, stage
 
     def train_dataloader(self) -> ResumableLoader:
-        """Batches of one process; as many of them make an optimizer step as the Trainer accumulates.
+        """Batches of one process; the Trainer accumulates them to optimizer steps of `batch_size` faces.
 
         Raises:
             UserError: the batch size is not a multiple of processes times accumulated batches.
@@ -91,7 +91,7 @@ def loading(batch_size: int, num_workers: int) -> dict:
         "pin_memory": torch.cuda.is_available(),
         "collate_fn": _unchanged,
         "worker_init_fn": _start_worker,
-        # A loader draws a base seed from the global stream each time it starts; a resumed run starts it once more.
+        # Each start of a loader draws a base seed from the global generator; a resumed run has one more start.
         "generator": torch.Generator(),
     }
 

@@ -1,4 +1,4 @@
-"""A folder of prepared faces as training and evaluation use it: read once, then handed on."""
+"""A folder of prepared faces for training and evaluation, read once."""
 
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""The supported corpora: where each keeps its videos, and how to read labels and identities from its files."""
+"""The supported corpora: their folder layouts, and how file names and lists give labels and identities."""
 
 import inspect
 import json
@@ -56,7 +56,7 @@ def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = Non
 
 
 def _is_synthetic(root: Path) -> bool:
-    """Whether a `CORPUS_NAME` says so; a file of that name that is not ours says nothing."""
+    """Whether `CORPUS_NAME` marks the corpus as drawn; a foreign file of that name is ignored."""
     try:
         description = json.loads((root / CORPUS_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):

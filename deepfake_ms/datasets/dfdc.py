@@ -35,7 +35,7 @@ def find_corpus(root: Path) -> Corpus:
     """The clips of all parts in `root`.
 
     The metadata's ``split`` becomes the official subset only if it takes more than one value over all parts. In
-    Kaggle's 50 parts it is always ``train``, which divides nothing.
+    Kaggle's 50 parts it is always ``train``.
 
     Raises:
         UserError: the tree is different, a part's metadata is missing or unreadable, an entry has an unknown label or

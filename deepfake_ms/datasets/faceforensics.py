@@ -124,7 +124,7 @@ def _choose_methods(root: Path, compression: str, methods: Sequence[str] | None)
     if methods is None:
         return available
     if not isinstance(methods, Sequence):
-        raise UserError(f"data.options.methods={methods} is no list: write e.g. [Deepfakes, Face2Face].")
+        raise UserError(f"data.options.methods={methods} is not a list: write e.g. [Deepfakes, Face2Face].")
     chosen = (methods,) if isinstance(methods, str) else tuple(map(str, methods))
     if not chosen or (lacking := [method for method in chosen if method not in available]):
         reason = f"{root} has no {compression} videos of {', '.join(lacking)}" if chosen else "the list is empty"

@@ -36,7 +36,7 @@ or, instead of the folder, a table FILE.csv with the columns path and label""",
 
 
 def find_corpus(root: Path, video_pattern: str | None = None) -> Corpus:
-    """The videos and images under `root`, and an account of everything else in it.
+    """The videos and images under `root`; `Corpus.ignored` lists everything else in it.
 
     A class folder is called ``real`` or ``fake``, in upper or lower case. Class folders lie in `root` or in a folder of
     a split (`SPLIT_FOLDERS`); a class folder may also contain folders of splits. The split becomes the official subset.
@@ -96,7 +96,7 @@ def _class_folders(root: Path) -> list[tuple[Path, str]]:
 
 
 def _outside(root: Path, class_folders: Sequence[Path]) -> list[Path]:
-    """The files and folders beside the class folders."""
+    """The files and folders next to the class folders."""
     parents = {folder.parent for folder in class_folders}
     entries = {entry for parent in {root, *parents} for entry in parent.iterdir()}
     return sorted(entries - parents - set(class_folders))
@@ -144,7 +144,7 @@ def _refuse_contradictions(sources: Sequence[Source]) -> None:
 
 
 def _explain_unlabelled(root: Path, sources: Sequence[Source]) -> str:
-    """Why the files have no label, and what to do."""
+    """A note on why the files have no label, with the remedy."""
     for source in sources:
         parts = PurePosixPath(source.name).parent.parts
         for depth, part in enumerate(parts):
@@ -155,6 +155,6 @@ def _explain_unlabelled(root: Path, sources: Sequence[Source]) -> str:
                     f"set data.root to {root.joinpath(*parts[:above])}."
                 )
     return (
-        f"All files are unlabelled, because {root} has no folder real or fake: they can be scored, but not used for "
-        "training."
+        f"All files are unlabelled, because {root} has no folder real or fake: they can be prepared, but not used "
+        "for training or evaluation."
     )

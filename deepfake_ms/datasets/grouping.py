@@ -1,4 +1,4 @@
-"""How still images are grouped into videos: by their names, or by a pattern that the user gives."""
+"""Grouping of still images into videos: by their names, or by a pattern given by the user."""
 
 import re
 from collections import Counter
@@ -24,7 +24,7 @@ _PHOTO_WORDS = frozenset({
     "pic", "picture", "real", "reals", "sample",
 })
 # fmt: on
-"""Words before a number that name no video: ``img_00012.jpg`` is the twelfth image of its folder."""
+"""Words before a frame number that are not a video name: ``img_00012.jpg`` is image 12 of its folder."""
 
 _MAX_DIGITS = 9
 """A longer number, such as a time stamp, could overflow the manifest's 32-bit frame index."""
@@ -77,7 +77,7 @@ def _compile(video_pattern: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(video_pattern)
     except (re.error, TypeError) as error:
-        raise UserError(f"data.options.video_pattern={video_pattern} is no regular expression: {error}.") from error
+        raise UserError(f"data.options.video_pattern={video_pattern} is not a regular expression: {error}.") from error
     if "video" not in pattern.groupindex:
         raise UserError(
             f"data.options.video_pattern={video_pattern} has no group named video: write e.g. "

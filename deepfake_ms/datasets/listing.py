@@ -1,4 +1,4 @@
-"""List the videos and images of a corpus, and keep account of everything that is passed over."""
+"""List the videos and images of a corpus, and record everything that is not read."""
 
 import os
 from collections.abc import Container, Iterable, Iterator

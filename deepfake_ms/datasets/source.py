@@ -1,4 +1,4 @@
-"""What all corpus layouts share: `Source` and `Corpus`, and helpers for file names and ids."""
+"""Types and helpers shared by all corpus layouts: `Source`, `Corpus`, file names and ids."""
 
 import os
 import re
@@ -24,7 +24,7 @@ IMAGE_SUFFIXES = frozenset(Image.registered_extensions()) & {
     ".avif", ".bmp", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif",
     ".tiff", ".webp",
 }
-"""Those that the installed PIL can read, which excludes HEIC, and AVIF in older versions."""
+"""Suffixes that the installed PIL can read; not HEIC, and not AVIF in older versions."""
 # fmt: on
 
 CORPUS_NAME = "corpus.json"

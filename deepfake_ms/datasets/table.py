@@ -5,7 +5,7 @@
     frames/b/0001.png,fake,b,anna;ben,clips/a,faceswap,train
 
 path: a video or image, relative to the table's folder, or absolute.
-label: ``real``, ``fake``, or empty if unknown; unlabelled files can be prepared and scored but not trained on.
+label: ``real``, ``fake``, or empty if unknown; unlabelled files can be prepared, but not used for training.
 video: optional; id of the video. The images of one video share it, in the table's order. By default it is derived from
     the path, see `deepfake_ms.datasets.grouping`.
 identity: optional; the people in it, separated by ``;``.

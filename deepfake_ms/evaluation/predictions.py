@@ -67,7 +67,7 @@ class Checkpoint:
 
 
 def result_folder(run: Run, test_set: TestSet, checkpoint: str) -> Path:
-    """Where the results of a checkpoint on a test set are: ``evaluation/<test set>/<checkpoint>``."""
+    """Folder of the results of a checkpoint on a test set: ``evaluation/<test set>/<checkpoint>``."""
     return run.folder / "evaluation" / test_set.name / checkpoint
 
 
@@ -104,29 +104,29 @@ def predict(run: Run, test_set: TestSet, checkpoint: Checkpoint, settings: Train
 
 
 def read_predictions(run: Run, test_set: TestSet, checkpoint: str) -> pd.DataFrame:
-    """What `predict` wrote; its `attrs` say what the predictions rest on.
+    """The predictions that `predict` wrote; `attrs` identify checkpoint, faces and perturbation.
 
     Raises:
-        UserError: a prediction is not a number.
+        UserError: a prediction is not finite.
     """
     path = result_folder(run, test_set, checkpoint) / PREDICTIONS_NAME
     predictions = pd.read_parquet(path)
     if not_finite := int(predictions["fake_probability"].isna().sum()):
         raise UserError(
-            f"{path}: P(fake) of {not_finite} faces is not a number: train again with "
+            f"{path}: P(fake) of {not_finite} faces is not finite: train again with "
             "trainer.lightning.precision=32-true under a new name."
         )
     return predictions
 
 
 def count_evaluations(run: Run) -> int:
-    """How often any checkpoint of `run` was evaluated on a test set."""
+    """Number of test set evaluations of `run`, over all checkpoints."""
     path = run.folder / EVALUATIONS_NAME
     return len(path.read_text().splitlines()) if path.is_file() else 0
 
 
 def _identity(test_set: TestSet, checkpoint: Checkpoint) -> dict[str, str]:
-    """What predictions are of."""
+    """What identifies predictions: test set, faces, perturbation and checkpoint."""
     return {
         "test_set": test_set.name,
         "manifest_sha256": test_set.faces.manifest_sha256,
@@ -138,7 +138,7 @@ def _identity(test_set: TestSet, checkpoint: Checkpoint) -> dict[str, str]:
 
 
 class _Faces(L.LightningDataModule):
-    """The loader of a test set, made when the Trainer knows rank and number of processes."""
+    """The loader of a test set, built once the Trainer knows rank and number of processes."""
 
     def __init__(self, faces: torch.utils.data.Dataset, batch_size: int, num_workers: int):
         super().__init__()
@@ -155,7 +155,7 @@ class _WritePredictions(Callback):
     Args:
         folder: of the predictions.
         test_set: whose faces are scored.
-        about: what the predictions rest on; kept in the file and, with the time, in the log.
+        about: identity of the predictions (`_identity`), written to the file and, with the time, to the log.
         log: of test evaluations; None for the validation set.
     """
 

@@ -1,4 +1,4 @@
-"""Scores of a finished run on a test set, with everything that they rest on."""
+"""Scores of a finished run on a test set, with their provenance."""
 
 import math
 
@@ -38,7 +38,7 @@ SCORES_NAME = "scores.json"
 def evaluate(
     run: Run, test_set: TestSet, settings: TrainerSettings, console: Console, checkpoint: str = SELECTED
 ) -> dict:
-    """Score `run` on a test set, at threshold .5 and at the threshold that its validation set chooses.
+    """Score `run` on a test set, at threshold .5 and at the threshold chosen on its validation set.
 
     Writes ``evaluation/<test set>/<checkpoint>/scores.json`` beside the predictions, first those on the run's own
     validation set. A test set is predicted once per checkpoint; scores are computed from the predictions on disk.
@@ -47,22 +47,22 @@ def evaluate(
         run: with all stages finished.
         test_set: to score.
         settings: hardware.
-        console: told when the predictions on disk are up to date.
+        console: prints a note if the predictions on disk are up to date.
         checkpoint: ``selected`` or ``last``, see `Checkpoint`.
 
     Returns:
-        The content of scores.json; on other ranks than 0 nothing.
+        The content of scores.json; empty on ranks other than 0.
 
     Raises:
         UserError: the run is not finished, its faces or checkpoint are missing or have changed, a prediction is not
             finite, or an argument is unknown.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()  # rank 0 writes the end of the chain after the others have left the training
+        torch.distributed.barrier()  # rank 0 completes chain.json after the other ranks have left training
     chosen = Checkpoint.of(run, checkpoint)
     validation_set = TestSet.of_run(run, "validation")
     wanted = {each.name: each for each in (validation_set, test_set)}
-    # All ranks decide this before any of them writes, or they would not take part in the same passes.
+    # All ranks decide this before any of them writes; otherwise they would run different passes.
     missing = [each for each in wanted.values() if not has_predictions(run, each, chosen)]
     for each in missing:
         predict(run, each, chosen, settings)
@@ -70,7 +70,7 @@ def evaluate(
         return {}
     folder = result_folder(run, test_set, checkpoint)
     if test_set.name not in {each.name for each in missing}:
-        console.print(f"{folder}: the predictions of this checkpoint are up to date.", highlight=False, markup=False)
+        console.print(f"{folder}: predictions of this checkpoint are up to date.", highlight=False, markup=False)
 
     predictions, validation = (read_predictions(run, each, checkpoint) for each in (test_set, validation_set))
     thresholds = choose_thresholds(validation)
@@ -102,7 +102,7 @@ def evaluate(
 
 
 def protocol(run: Run, test_set: TestSet, checkpoint: str, thresholds: dict[str, float]) -> str:
-    """One line that says how the scores were obtained."""
+    """The evaluation protocol in one line."""
     split, curriculum = run.config["split"], run.curriculum
     fractions = ":".join(f"{fraction * 10:g}" for fraction in split["fractions"])
     best = checkpoint == SELECTED and curriculum.stages[-1].carry == "best"
@@ -117,7 +117,7 @@ def protocol(run: Run, test_set: TestSet, checkpoint: str, thresholds: dict[str,
 
 
 def print_scores(scores: dict, run: Run, console: Console) -> None:
-    """Print a table of the scores and, below it, what they rest on."""
+    """Print a table of the scores and, below it, their provenance."""
     synthetic = scores["data"]["synthetic"]
     row, data = run.folder.parent.name, scores["data"]["name"]
     title = f"Scores on {scores['test_set']} · {row} · seed {scores['seed']} · {data}"

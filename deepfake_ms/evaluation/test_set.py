@@ -1,4 +1,4 @@
-"""A test set: which faces are scored, and as what."""
+"""A test set: faces to score, optionally perturbed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.training.run import Run
 
 OWN = ("test", "validation")
-"""The test sets that every run has: its own faces of that subset."""
+"""Names of the test sets of every run: its own faces of that subset."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +25,13 @@ class TestSet:
         faces: the prepared faces.
         rows: manifest positions of the faces to score, int [N].
         perturbation: settings as in ``conf/perturbation`` that change the faces (compression, noise, ...), with draws
-            that depend on the face only; None for the faces as they are.
+            that depend on the face only; None for unmodified faces.
 
     Raises:
         UserError: the perturbation has an unknown transform or argument.
     """
 
-    __test__ = False  # not a test class, whatever pytest thinks of its name
+    __test__ = False  # pytest must not collect it as a test class
 
     name: str
     faces: PreparedFaces = field(repr=False)
@@ -43,12 +43,12 @@ class TestSet:
         """The run's own test or validation faces.
 
         Args:
-            run: whose split decides.
+            run: its split gives the faces.
             subset: ``test`` or ``validation``.
             perturbation: a choice of ``conf/perturbation``; its name becomes part of the test set's name.
 
         Raises:
-            UserError: there is no such test set, or the perturbation is refused.
+            UserError: there is no such test set, or the perturbation is invalid.
         """
         if subset not in OWN:
             raise UserError(f"test_set={subset} is unknown; choose from {', '.join(OWN)}.")
@@ -60,11 +60,11 @@ class TestSet:
 
     @property
     def is_validation(self) -> bool:
-        """Whether these are the faces that checkpoint and threshold were chosen on."""
+        """Whether these are the validation faces, on which checkpoint and threshold are chosen."""
         return self.name == "validation"
 
     def dataset(self, input_size: int) -> FaceDataset:
-        """The faces in the size that a model takes."""
+        """The faces, resized to `input_size` x `input_size` pixels."""
         return FaceDataset(
             self.faces.manifest,
             self.rows,

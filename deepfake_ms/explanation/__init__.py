@@ -1,1 +1,1 @@
-"""Where a model looks, and what it is shown."""
+"""Contact sheets of prepared faces."""

@@ -19,7 +19,7 @@ def mask_sheet(faces: PreparedFaces, mask: FaceMask, count: int, seed: int) -> n
     Args:
         faces: to choose from.
         mask: to draw.
-        count: faces; the labels take turns, as far as there are faces of each.
+        count: number of faces; the labels alternate as long as there are faces of each.
         seed: determines the choice.
 
     Returns:

@@ -18,9 +18,9 @@ from torch import nn
 from deepfake_ms.errors import UserError
 
 PATIENCE_S = 5
-"""How long to wait for the first answer of the server that has pretrained weights."""
+"""Seconds to wait for the first response of the server with the pretrained weights."""
 NETWORK_MODULES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib")
-"""Beginnings of the modules whose exceptions mean that a download failed."""
+"""Prefixes of modules whose exceptions mean that a download failed."""
 
 
 def create_timm_model(name: str, pretrained: bool, **options) -> nn.Module:
@@ -70,9 +70,9 @@ def has_fixed_input_size(name: str) -> bool:
 
 
 def _silent_server(name: str) -> str | None:
-    """The host that has the pretrained weights, if it does not answer.
+    """The host of the pretrained weights if it does not respond, else None.
 
-    The client of the Hugging Face Hub tries for most of a minute before it gives up, and torch's without any limit.
+    The Hugging Face Hub client retries for most of a minute, and torch's client has no timeout.
     """
     source = get_pretrained_cfg(name)
     url = huggingface_hub.constants.ENDPOINT if source.hf_hub_id else source.url
@@ -81,16 +81,16 @@ def _silent_server(name: str) -> str | None:
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE_S).close()
     except urllib.error.HTTPError:
-        return None  # an answer, if not a friendly one
+        return None  # an error status is a response, too
     except OSError as error:
-        # A certificate that Python does not know may be known to the client.
+        # The client may know a certificate that Python does not.
         return None if isinstance(getattr(error, "reason", None), ssl.SSLError) else urlsplit(url).netloc
     return None
 
 
 @contextmanager
 def _hub_offline() -> Iterator[None]:
-    """Within the context, the Hub's client looks into its cache only, and torch's gives up after `PATIENCE_S`."""
+    """Within the context, the Hub client uses its cache only, and torch's client times out after `PATIENCE_S`."""
     constants, timeout = huggingface_hub.constants, socket.getdefaulttimeout()
     constants.HF_HUB_OFFLINE = True
     socket.setdefaulttimeout(PATIENCE_S)

@@ -10,7 +10,7 @@ from deepfake_ms.preprocessing.media import UnreadableMedia
 from deepfake_ms.preprocessing.video_file import read_packets
 
 _MAX_MISSING_TAIL_S = 0.5
-"""A header may announce this much beyond the last frame, e.g. for sound that runs on."""
+"""Tolerated excess of the duration in the header over the last frame, e.g. for longer sound."""
 
 
 def check_packets(container: av.container.InputContainer, stream: av.VideoStream) -> bool:

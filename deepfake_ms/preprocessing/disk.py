@@ -1,4 +1,4 @@
-"""Errors of the disk as sentences."""
+"""Disk errors as one-sentence user errors."""
 
 import errno
 from collections.abc import Iterator

@@ -106,7 +106,7 @@ def extract_faces(
             raise
         except Exception as error:
             if video.current.name in video.quarantined:
-                raise  # it is not this file's fault
+                raise  # not caused by this file
             video.quarantine(error)
 
 

@@ -74,7 +74,7 @@ def _sample(path: Path, rate: Fraction, decode: Callable[..., Iterator[tuple[int
 
 
 class _Sampling:
-    """Selects the frames to sample; to be asked in the order of presentation."""
+    """Selects the frames to sample; call it in presentation order."""
 
     def __init__(self, rate: Fraction, time_base: Fraction):
         self._time_base = time_base
@@ -122,7 +122,7 @@ def _upright(frame: av.VideoFrame, stream: av.VideoStream, to_rgb: VideoReformat
 
 
 def _square_pixels(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
-    """The smallest size with square pixels that loses none."""
+    """The smallest size with square pixels that discards none."""
     narrowest, widest = _PLAUSIBLE_PIXEL_ASPECTS
     if not pixel_aspect or not narrowest <= pixel_aspect <= widest:
         return width, height

@@ -1,4 +1,4 @@
-"""Does what the faces look like contradict how images were grouped into videos?"""
+"""Checks the grouping of images into videos by comparing their faces."""
 
 from itertools import pairwise
 from statistics import median
@@ -7,7 +7,7 @@ from typing import Any
 from deepfake_ms.preprocessing.perceptual_hash import hash_distance
 
 NEAR = 40
-"""Hashes that differ in at most so many bits are of the same picture; see `deepfake_ms.data.near_duplicates`."""
+"""Maximum number of differing bits between hashes of the same picture; see `deepfake_ms.data.near_duplicates`."""
 
 UNRELATED = 116
 """Median distance of neighbours above which the images of a video seem to show different people.
@@ -36,7 +36,7 @@ class GroupingCheck:
         self._videos, self._unrelated = 0, 0
 
     def add(self, record: dict[str, Any]) -> None:
-        """Take in the next video's record, in the order of their ids."""
+        """Add the record of the next video, in the order of the ids."""
         rows = record["rows"]
         if record["media"] != "image" or not rows:
             return
@@ -54,7 +54,7 @@ class GroupingCheck:
 
     @property
     def warnings(self) -> list[str]:
-        """What the faces contradict."""
+        """One sentence per suspicious grouping."""
         found = []
         if self._near >= max(_MIN_PAIRS, _MIN_SHARE * self._pairs):
             found.append(

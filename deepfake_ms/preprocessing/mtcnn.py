@@ -37,7 +37,7 @@ class SearchThresholds(NamedTuple):
 
 
 FAST = SearchThresholds(proposal=0.8, proposal_iou=0.5, refined_iou=0.3)
-"""Keeps a quarter of the candidates; the second pass through O-Net makes up for it."""
+"""Keeps a quarter of the candidates; the second pass through O-Net compensates for this."""
 ORIGINAL = SearchThresholds(proposal=0.6, proposal_iou=0.7, refined_iou=0.7)
 """The thresholds of MTCNN's paper and of facenet-pytorch."""
 
@@ -51,7 +51,7 @@ class MTCNNDetector:
     minimum size, so that every face that could be the subject is found in every frame. If no face is found with
     confidence, the search is extended: first to faces of 1/16 of the longer side, then to faces of 20 pixels in 640,
     with a mirrored border, which finds faces that are cut by the edge. The search runs on a reduced copy. Finally O-Net
-    sees each face once more at the resolution of the frame, for landmarks as exact as the frame allows.
+    runs on each face at full frame resolution, for exact landmarks.
 
     Images are processed one at a time, which is faster than batches on a CPU.
 

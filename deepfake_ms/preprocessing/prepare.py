@@ -76,8 +76,8 @@ def prepare_corpus(
 
     The fingerprint covers the settings and every file's content, so the same input is prepared only once: a complete
     folder is returned immediately, an interrupted one is resumed. Crops, manifest and report do not depend on
-    `workers`, shards or interruptions. Unreadable files are listed in the report and excluded. If a full disk stops a
-    run, it leaves nothing that a later run would take for complete.
+    `workers`, shards or interruptions. Unreadable files are listed in the report and excluded. A run stopped by a full
+    disk leaves no file that a later run would treat as complete.
 
     Args:
         corpus: from `deepfake_ms.datasets.find_corpus`.
@@ -134,7 +134,7 @@ def prepare_corpus(
             )
             if not (missing := unprepared_videos(corpus, folder)):
                 with lock_folder(prepared_root, folder.name):
-                    if read_complete(folder) is None:  # a shard that ended at the same time may have been faster
+                    if read_complete(folder) is None:  # a shard that finished at the same time may have written it
                         _finish(corpus, list(videos), folder, description)
             elif merge_only:
                 raise UserError(

@@ -17,7 +17,7 @@ _KNOWN_FILES = 20
 
 
 def describe_request(data_name: str, options: Mapping[str, Any], settings: PreparationSettings) -> dict[str, Any]:
-    """The part of a folder's description that must be as asked for: data configuration, options and settings."""
+    """The part of a folder's description that must equal the request: data name, options and settings."""
     return {
         "data_name": data_name,
         "options": {name: value for name, value in options.items() if value is not None},
@@ -26,7 +26,7 @@ def describe_request(data_name: str, options: Mapping[str, Any], settings: Prepa
 
 
 def describe_corpus_files(corpus: Corpus) -> dict[str, Any]:
-    """The part of a folder's description by which its corpus is recognised: where it was, and some of its files.
+    """The part of a folder's description that identifies its corpus: its path and some of its files.
 
     Returns:
         ``root``, and ``files``: name -> size in bytes of about 20 files spread over the corpus.
@@ -45,8 +45,8 @@ def find_prepared(
 ) -> Path:
     """The complete prepared folder of a corpus, found without reading any video.
 
-    A folder fits if it was prepared with the same data name, options and settings, and if the files that it remembers
-    lie in `root` with the same sizes. Neither the path of the corpus nor the folder's own name and place matter. If
+    A folder fits if it was prepared with the same data name, options and settings, and if the files recorded in it
+    are in `root` with the same sizes. Neither the path of the corpus nor the folder's own name and place matter. If
     `root` is missing or empty, the faces may have been prepared elsewhere: then every folder of that name fits, unless
     the folders were prepared from corpora in different places. Of several that fit, because the corpus has changed in
     between, the one prepared last is returned, by the time that it records. A corpus that has changed since it was
@@ -60,7 +60,7 @@ def find_prepared(
         settings: preparation settings.
 
     Raises:
-        UserError: there is none, or it cannot be told which one is meant.
+        UserError: there is none, or several fit that come from different places.
     """
     request = describe_request(data_name, options, settings)
     described = {
@@ -72,19 +72,19 @@ def find_prepared(
         fitting = {folder: each for folder, each in described.items() if _holds(root, each)}
         if described and not fitting:
             raise UserError(
-                f"{root} does not hold the files from which the prepared faces of {data_name} in {prepared_root} were "
-                "made: run `deepfake-ms prepare` for this corpus first, or name the faces to use with prepared=FOLDER."
+                f"{root} does not contain the files from which the prepared faces of {data_name} in {prepared_root} "
+                "were made: run `deepfake-ms prepare` for this corpus first, or choose faces with prepared=FOLDER."
             )
     else:
         fitting = described
         if len({each["root"] for each in fitting.values()}) > 1:
             raise UserError(
                 f"{root or 'The corpus'} is missing, and {prepared_root} has prepared faces of {data_name} from "
-                f"different places ({', '.join(folder.name for folder in fitting)}): name one with prepared=FOLDER."
+                f"different places ({', '.join(folder.name for folder in fitting)}): choose one with prepared=FOLDER."
             )
     if not fitting:
         raise UserError(
-            f"There are no complete prepared faces of {data_name} ({root}) with these settings in {prepared_root}: "
+            f"{prepared_root} has no prepared faces of {data_name} ({root}) with these settings: "
             "run `deepfake-ms prepare` with the same data=... and preparation settings first."
         )
     return max(fitting, key=lambda folder: (fitting[folder]["prepared_at"], folder))
@@ -100,7 +100,7 @@ def _has_content(root: Path) -> bool:
 
 
 def _holds(root: Path, description: Mapping[str, Any]) -> bool:
-    """Whether the corpus in `root` has the files that a description remembers."""
+    """Whether the corpus in `root` has the files recorded in a description."""
     if not description["files"]:
         return description["root"] == str(root.resolve())
     try:
@@ -119,13 +119,11 @@ def read_prepared(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} is no folder that `deepfake-ms prepare` wrote: {PREPARED_NAME} is missing."
-        ) from error
+        raise UserError(f"{folder} was not written by `deepfake-ms prepare`: {PREPARED_NAME} is missing.") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): delete {folder} and prepare again.") from error
     if not isinstance(description, dict):
-        raise UserError(f"{path} is no description of a prepared folder: delete {folder} and prepare again.")
+        raise UserError(f"{path} does not describe a prepared folder: delete {folder} and prepare again.")
     return description
 
 

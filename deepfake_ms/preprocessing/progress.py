@@ -34,7 +34,7 @@ def progress_bar(task: str, unit: str, console: Console, lines: bool = True) -> 
             nonlocal quarter
             if quarter < 0 and done == total:
                 if lines:
-                    console.print(f"{task}: all {total} {unit} are done already", highlight=False)
+                    console.print(f"{task}: all {total} {unit} are already done", highlight=False)
                 quarter = 4
                 return
             seconds = max(time.monotonic() - started, 1e-9)

@@ -104,7 +104,7 @@ def _count(names: Sequence[str]) -> dict[str, Any]:
 
 
 def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print a report: a table with one column per class, and below it everything that is not as one might expect.
+    """Print a report: a table with one column per class and, below it, exclusions and warnings.
 
     Args:
         report: of `build_report` and `describe_corpus`.
@@ -136,13 +136,13 @@ def print_report(report: Mapping[str, Any], console: Console | None = None) -> N
             say(f"  {entry['source']}: {entry['reason']}")
         if len(report["quarantined"]) > _MAX_LISTED:
             say("  … (the report lists all)")
-        say("  To include them, replace them by readable files and rerun the same command.")
+        say("  To include them, replace them with readable files and rerun the same command.")
     if report["ignored"]:
         say("Not read:")
         for reason, found in report["ignored"].items():
             say(f"  {found['count']} {reason}: {_named(found)}")
     if report["links"]["count"]:
-        say(f"Links that lead out of the corpus, followed: {report['links']['count']}, {_named(report['links'])}")
+        say(f"Followed links to files outside the corpus: {report['links']['count']}, {_named(report['links'])}")
     if report["missing"]:
         say(
             f"Named in the corpus's own lists but missing on disk: {len(report['missing'])} files, e.g. "

@@ -19,12 +19,12 @@ _INTRA_CODECS = frozenset({"dnxhd", "mjpeg", "prores"})
 
 
 class CannotDecodeSparsely(Exception):
-    """The packets do not determine the decoder's output, or the output differs from what they announced."""
+    """The packets do not determine the decoder's output, or the output differs from the prediction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The properties of a packet that matter here."""
+    """The properties of a packet that determine which frames to decode."""
 
     pts: int
     """Presentation timestamp in the stream's time base."""
@@ -36,7 +36,7 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The properties of a packet that only its bytes give."""
+    """The properties of a packet that require parsing its bytes."""
 
     is_entry: bool
     is_open: bool = False
@@ -237,7 +237,7 @@ def _missing_in(header: bytes, parameter_sets: Iterable[memoryview]) -> frozense
 def _parse_mpeg4(packet: av.Packet) -> _Content:
     data = bytes(packet)
     start = data.find(b"\0\0\1\xb6")
-    # Refused: two pictures in one packet, and a few bytes that only repeat the last picture and give no frame.
+    # Rejected: two pictures in one packet, and packets that only repeat the last picture and give no frame.
     if start < 0 or data.find(b"\0\0\1\xb6", start + 4) >= 0 or len(data) - start <= 8:
         raise CannotDecodeSparsely
     return _Content(is_entry=data[start + 4] >> 6 == 0)

@@ -13,12 +13,12 @@ from deepfake_ms.randomness import key
 
 
 def ends_a_step(trainer: L.Trainer, batch_index: int) -> bool:
-    """Whether an optimizer step follows this batch, and not another one whose gradient is added to it."""
+    """Whether an optimizer step follows this batch; False between accumulated batches."""
     return (batch_index + 1) % trainer.accumulate_grad_batches == 0
 
 
 class StepRandomness(Callback):
-    """Seeds torch before every batch by (seed, stage, epoch, batch, rank): a resumed run draws what it would have."""
+    """Seeds torch before every batch by (seed, stage, epoch, batch, rank), so that a resumed run draws the same."""
 
     def __init__(self, seed: int, stage: str):
         self.seed, self.stage = seed, stage
@@ -28,11 +28,10 @@ class StepRandomness(Callback):
 
 
 class ResumePoint(Callback):
-    """`last.ckpt`: every n steps, after each epoch, and when a scheduler takes the machine away (SIGTERM).
+    """Saves `last.ckpt` every n steps, after each epoch, and at SIGTERM (e.g. from a cluster scheduler).
 
-    Never between an epoch's last batch and its validation: Lightning, resumed from there, leaves the validation out.
-    Nor at other exceptions, nor between accumulated batches: only between two steps is a stage's state complete enough
-    to continue bit for bit.
+    It does not save between an epoch's last batch and its validation, because Lightning would skip the validation on
+    resume, nor between accumulated batches or at other exceptions: bit-exact resume needs the state between two steps.
     """
 
     def __init__(self, path: Path, every_n_steps: int):
@@ -46,7 +45,7 @@ class ResumePoint(Callback):
             trainer.save_checkpoint(self.path)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.save_checkpoint(self.path)  # at the end of a stage: the epoch that the release's train.py -t evaluates
+        trainer.save_checkpoint(self.path)  # at the end of a stage, the epoch that train.py -t of the release evaluates
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SIGTERMException) and trainer.training and not trainer.is_last_batch:
@@ -54,11 +53,11 @@ class ResumePoint(Callback):
 
 
 class StopAtSigterm(Callback):
-    """Ends training between two steps, on all ranks after the same one, when a scheduler sends SIGTERM.
+    """Ends training after SIGTERM, between two steps and on all ranks after the same step.
 
     Lightning's own handler broadcasts while the other ranks wait in a different collective, which deadlocks. This
-    callback only sets a flag, and passes the signal on to the processes that this one has started. After each training
-    step the ranks agree. Validation is left at once, because it is repeated anyway.
+    callback only sets a flag and forwards the signal to the processes that this one has started. The ranks synchronise
+    the flag after each training step. Validation is aborted at once, because it is repeated on resume.
     """
 
     def __init__(self) -> None:
@@ -70,7 +69,7 @@ class StopAtSigterm(Callback):
                 trainer.strategy.launcher.kill(signal.SIGTERM)
             self.asked = True
 
-        signal.signal(signal.SIGTERM, note)  # Lightning restores, at the end, what was there before its own handler
+        signal.signal(signal.SIGTERM, note)  # Lightning finally restores the handler from before its own
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: dict, batch_idx: int
@@ -91,7 +90,7 @@ class StopAtSigterm(Callback):
 
 
 class AfterEpoch(Callback):
-    """Calls `report` on rank 0 when an epoch is in `metrics.csv`; placed after `MetricsTable`."""
+    """Calls `report` on rank 0 after each epoch; must come after `MetricsTable`, which writes `metrics.csv`."""
 
     def __init__(self, report: Callable[[], None]):
         self.report = report

@@ -14,7 +14,7 @@ from deepfake_ms.training.optimization import check_optimization
 FACES = ("cropped", "masked")
 CARRY = ("best", "last")
 GROUPS = ("mask", "augmentation", "loss", "optimization")
-"""Config groups that a stage may override, in part or by the name of another choice."""
+"""Config groups that a stage may override, by single values or by the name of another choice."""
 STAGE_KEYS = ("faces", "share", *GROUPS, "freeze", "carry")
 STAGE_OPTIMIZATION = ("name", "optimizer", "schedule", "batch_size", "gradient_clip")
 CLIPPING = ("norm", "value")
@@ -33,7 +33,7 @@ class Stage:
         loss: settings of the loss (``conf/loss``).
         optimizer, schedule: as in ``conf/optimization``.
         batch_size: faces per optimizer step.
-        freeze: names of modules or parameters of the model, or prefixes of them, that do not learn in this stage.
+        freeze: modules or parameters that are not trained in this stage, by dotted names, see `find_parts`.
         carry: checkpoint that is handed on, and scored if the stage is the last one: ``best`` by the curriculum's
             monitor, or the ``last`` epoch.
         gradient_clip: largest ``norm`` of the gradient, or largest magnitude (``value``) of its entries; None for none.
@@ -62,7 +62,7 @@ class Stage:
 
     @property
     def clipping(self) -> dict[str, Any]:
-        """The arguments of `lightning.Trainer` that `gradient_clip` means."""
+        """`gradient_clip` as arguments of `lightning.Trainer`."""
         limits = {name: limit for name, limit in (self.gradient_clip or {}).items() if limit is not None}
         return next(
             ({"gradient_clip_val": limit, "gradient_clip_algorithm": name} for name, limit in limits.items()), {}
@@ -73,7 +73,7 @@ class Stage:
         if self.epochs < 1:
             raise UserError(f"curriculum: stage {self.name} has {self.epochs} epochs; give it at least 1.")
         if self.batch_size < 1:
-            raise UserError(f"curriculum: stage {self.name} has batches of {self.batch_size}; give it at least 1 face.")
+            raise UserError(f"curriculum: stage {self.name} has batches of {self.batch_size}; give it at least 1.")
         if self.carry not in CARRY:
             raise UserError(f"curriculum.carry={self.carry} is unknown; choose from {', '.join(CARRY)}.")
         _check_clipping(self.gradient_clip or {})
@@ -86,7 +86,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Stages in order; weights are carried from one to the next, never the optimizer.
+    """Stages in order. Weights are carried from one to the next; optimizer and schedule start anew.
 
     Attributes:
         stages: at least one.
@@ -147,7 +147,7 @@ class Curriculum:
 
 def _check_keys(stage: Mapping, key: str) -> None:
     if unknown := [name for name in stage if name not in STAGE_KEYS]:
-        raise UserError(f"{key}.{unknown[0]} is unknown: a stage has {', '.join(STAGE_KEYS)}.")
+        raise UserError(f"{key}.{unknown[0]} is unknown: choose from {', '.join(STAGE_KEYS)}.")
     if missing := [name for name in ("faces", "share") if name not in stage]:
         raise UserError(f"{key}.{missing[0]} is missing.")
     if stage["faces"] not in FACES:
@@ -160,7 +160,7 @@ def _check_keys(stage: Mapping, key: str) -> None:
             raise UserError(f"{key}.{name}={stage[name]}: give the name of a file in conf/{name}, or single values.")
     for name in stage.get("optimization", {}):
         if name not in STAGE_OPTIMIZATION:
-            remedy = "its epochs follow from its share" if name == "epochs" else "all stages have the run's"
+            remedy = "its epochs follow from its share" if name == "epochs" else "all stages share it"
             raise UserError(
                 f"{key}.optimization.{name} cannot differ from stage to stage ({remedy}): a stage overrides "
                 f"{', '.join(STAGE_OPTIMIZATION[1:])}."
@@ -204,7 +204,7 @@ def _resolve_stage(number: int, stage: Mapping, epochs: int, config: Mapping) ->
 
 
 def _merged(settings: Mapping, overrides: Mapping) -> dict:
-    """`settings` with `overrides` merged in; a mapping with a name is another choice and replaces the one it meets."""
+    """`settings` with `overrides` merged in; a mapping with a `name` is another choice and replaces the old one."""
     if "name" in overrides:
         return dict(overrides)
     merged = dict(settings)

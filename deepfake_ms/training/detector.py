@@ -19,25 +19,25 @@ from deepfake_ms.training.optimization import advance, build_optimizer, build_sc
 
 
 class Detector(L.LightningModule):
-    """Trains and scores one model in one stage; made of plain values, so a checkpoint reloads without a configuration.
+    """Trains and scores one model in one stage. Built from plain values, so a checkpoint loads without a configuration.
 
-    Batches are dicts as `deepfake_ms.data.dataset.FaceDataset.batch` makes them: `image` uint8 [B, 3, S, S], `label`
+    Batches are dicts from `deepfake_ms.data.dataset.FaceDataset.batch`: `image` uint8 [B, 3, S, S], `label`
     int [B] (0 real, 1 fake), `index` int [B], the face's row in the manifest. Images are normalised on the device.
 
     Args:
         model: `name` and arguments for `deepfake_ms.models.build_model`.
         class_weights: loss weight by class name.
         optimizer, schedule: see `deepfake_ms.training.optimization`.
-        freeze: names of modules or parameters of the model, or prefixes of them, that do not learn. Frozen modules stay
-            in evaluation mode: no dropout, and BatchNorm neither uses nor updates the batch's statistics.
+        freeze: modules or parameters that are not trained, by dotted names, see `find_parts`. Frozen modules stay in
+            evaluation mode: no dropout, and BatchNorm uses and keeps its running statistics.
 
     Raises:
-        UserError: a value is unknown, or a name in `freeze` matches nothing, or nothing is left to learn.
+        UserError: a value is unknown, a name in `freeze` matches nothing, or nothing is left to train.
     """
 
     def __init__(self, model: dict, class_weights: dict, optimizer: dict, schedule: dict, freeze: Sequence[str] = ()):
         super().__init__()
-        self.save_hyperparameters(logger=False)  # the run's own record is what is logged
+        self.save_hyperparameters(logger=False)  # the run's record is logged instead
         self.model = build_model(**model)
         for name in ("mean", "std"):
             values = torch.tensor(getattr(self.model, name), dtype=torch.float32)[:, None, None]
@@ -64,7 +64,7 @@ class Detector(L.LightningModule):
         return self
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """The batch with its images as the model takes them: ``(images / 255 - mean) / std``, float32."""
+        """The batch with normalised images, ``(images / 255 - mean) / std``, float32 [B, 3, S, S]."""
         images = batch["image"].float().div_(255).sub_(self.mean).div_(self.std)
         return {**batch, "image": images.to(self.dtype)}
 
@@ -85,7 +85,7 @@ class Detector(L.LightningModule):
             )
 
     def on_validation_start(self) -> None:
-        # Buffers (BatchNorm statistics) are each rank's own in training; what is validated must be what rank 0 saves.
+        # Buffers (BatchNorm statistics) differ between ranks in training; validate with those that rank 0 saves.
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
@@ -114,7 +114,7 @@ class Detector(L.LightningModule):
 
     def configure_optimizers(self) -> dict:
         optimizer = build_optimizer((p for p in self.parameters() if p.requires_grad), self.hparams.optimizer)
-        # Counted here: trainer.estimated_stepping_batches sets the data up too early for a resume inside an epoch.
+        # trainer.estimated_stepping_batches would set up the data too early for a resume inside an epoch.
         batches = len(self.trainer.datamodule.train_dataloader())
         steps = self.trainer.max_epochs * -(-batches // self.trainer.accumulate_grad_batches)
         schedule = build_schedule(optimizer, self.hparams.schedule, self.trainer.max_epochs, steps)
@@ -132,12 +132,12 @@ class Detector(L.LightningModule):
 
 
 def find_parts(model: nn.Module, names: Sequence[str]) -> tuple[list[nn.Parameter], list[nn.Module]]:
-    """The parameters and modules whose names are, or begin with, one of `names`.
+    """The parameters and modules with these names, and everything inside them.
 
-    ``backbone.stem`` means the module and all it contains; ``backbone.stages_1`` does not mean ``backbone.stages_10``.
+    ``backbone.stem`` includes ``backbone.stem.0``; ``backbone.stages_1`` does not include ``backbone.stages_10``.
 
     Raises:
-        UserError: a name matches no parameter, or they match all that learn.
+        UserError: a name matches no parameter, or no trainable parameter is left.
     """
     parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
 
@@ -147,9 +147,11 @@ def find_parts(model: nn.Module, names: Sequence[str]) -> tuple[list[nn.Paramete
     for name in names:
         if not any(each == name or each.startswith(f"{name}.") for each in parameters):
             nearest = difflib.get_close_matches(name, [*filter(None, modules), *parameters], n=3, cutoff=0)
-            raise UserError(f"freeze: the model has no part called {name}; the nearest are {', '.join(nearest)}.")
+            raise UserError(
+                f"freeze: the model has no module or parameter {name}; the nearest are {', '.join(nearest)}."
+            )
     if names and not any(each.requires_grad and not is_meant(name) for name, each in parameters.items()):
-        raise UserError(f"freeze={list(names)} leaves nothing to train: freeze fewer parts of the model.")
+        raise UserError(f"freeze={list(names)} leaves nothing to train: freeze fewer modules.")
     return (
         [parameter for name, parameter in parameters.items() if is_meant(name)],
         [module for name, module in modules.items() if is_meant(name)],

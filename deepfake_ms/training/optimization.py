@@ -16,16 +16,16 @@ from deepfake_ms.errors import UserError
 
 INTERVALS = ("epoch", "step")
 TIMM_SCHEDULES = ("cosine", "tanh", "step", "multistep", "poly")
-"""Of `timm.scheduler`; its plateau needs a metric, for which there is torch's ReduceLROnPlateau."""
+"""Names in `timm.scheduler`, without plateau, for which torch has ReduceLROnPlateau."""
 
 
 class PiecewiseConstantLR(lr_scheduler.LambdaLR):
-    """The optimizer's rate times a factor that changes at each milestone; torch's MultiStepLR has one for all of them.
+    """The initial learning rate times a factor per interval between milestones; MultiStepLR has one factor for all.
 
     Args:
         optimizer: whose rate is scheduled.
         milestones: in epochs (or steps), ascending.
-        factors: the first until the first milestone, the last from the last milestone on: one more than milestones.
+        factors: one per interval, i.e. one more than milestones.
         last_epoch: as in torch.
 
     Raises:
@@ -42,7 +42,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping[str, A
     """The optimizer ``{"name": ..., arguments}``.
 
     Args:
-        parameters: those that learn.
+        parameters: the trainable parameters.
         settings: `name` of a class in `torch.optim` (SGD, AdamW) or of an optimizer in `timm.optim` (lamb, adopt), and
             its arguments.
 
@@ -53,7 +53,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping[str, A
     kind = getattr(torch.optim, name, None)
     if not (inspect.isclass(kind) and issubclass(kind, Optimizer)):
         if name.lower() not in timm.optim.list_optimizers():
-            raise UserError(f"optimization.optimizer.name={name}: neither torch.optim nor timm.optim has it.")
+            raise UserError(f"optimization.optimizer.name={name}: it is neither in torch.optim nor in timm.optim.")
         kind = timm.optim.get_optimizer_class(name)
     try:
         return kind(list(parameters), **arguments)
@@ -115,14 +115,18 @@ def advance(schedule: lr_scheduler.LRScheduler | Scheduler, metric: Any, epoch: 
 
 
 def check_optimization(optimizer: Mapping[str, Any], schedule: Mapping[str, Any], epochs: int) -> None:
-    """Raise the UserError that building them would raise."""
+    """Check optimizer and schedule settings by building both.
+
+    Raises:
+        UserError: see `build_optimizer` and `build_schedule`.
+    """
     build_schedule(build_optimizer([nn.Parameter(torch.zeros(1))], optimizer), schedule, epochs, steps=10 * epochs)
 
 
 def _refusal(what: str, name: str, arguments: Mapping[str, Any], error: Exception) -> str:
     remedy = f"give all its arguments, e.g. 'optimization.{what}={{name: {name}, ...}}'"
     hint = f"; {remedy}" if isinstance(error, TypeError) else ""
-    return f"optimization.{what}: {name} refuses {arguments}: {str(error).rstrip('.')}{hint}."
+    return f"optimization.{what}: {name} rejects {arguments}: {str(error).rstrip('.')}{hint}."
 
 
 def _split(settings: Mapping[str, Any], key: str) -> tuple[str, dict[str, Any]]:
@@ -142,7 +146,7 @@ def _one_cycle(optimizer: Optimizer, arguments: dict[str, Any], steps: int) -> d
 def _timm_schedule(optimizer: Optimizer, name: str, arguments: dict[str, Any], epochs: int, interval: str) -> Scheduler:
     if name not in TIMM_SCHEDULES:
         raise UserError(
-            f"optimization.schedule.name={name}: neither torch.optim.lr_scheduler nor timm.scheduler has it; "
+            f"optimization.schedule.name={name}: it is neither in torch.optim.lr_scheduler nor in timm.scheduler; "
             f"timm's are {', '.join(TIMM_SCHEDULES)}."
         )
     if interval == "step":

@@ -17,7 +17,7 @@ def rank_zero_console() -> Console:
 
 
 class CurriculumProgress(Callback):
-    """A progress bar over the batches on a terminal, and one line per epoch that stays.
+    """A progress bar over the batches on a terminal, and one permanent line per epoch.
 
     Args:
         curriculum: all stages.
@@ -51,7 +51,7 @@ class CurriculumProgress(Callback):
             self.bar.update(self.task, advance=1, description=epoch)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        values = trainer.callback_metrics  # on all ranks: reading them gathers them
+        values = trainer.callback_metrics  # on all ranks: reading metrics is a collective operation
         if not trainer.is_global_zero:
             return
         done = trainer.current_epoch + 1

@@ -47,9 +47,9 @@ class Run:
 
     @classmethod
     def start(cls, folder: Path, config: dict, faces: PreparedFaces, console: Console) -> Self:
-        """Begin a run in `folder`, or continue the one that is there.
+        """Start a run in `folder`, or continue the run in it.
 
-        The split is assigned, audited, printed and checked; nothing that claims the folder is written before `claim`.
+        The split is assigned, audited, printed and checked. The record is only written by `claim`.
 
         Args:
             folder: of the run.
@@ -73,19 +73,19 @@ class Run:
         return cls(folder, record or new_record(config, about), faces, split)
 
     def claim(self) -> None:
-        """Write the record and the split, if they are not there yet: from now on the folder belongs to this run."""
+        """Write the record and the split, unless they exist; from then on, the folder belongs to this run."""
         if rank_zero_only.rank == 0 and not (self.folder / RECORD_NAME).is_file():
             write_split(self.folder, self.split)
             write_json(self.folder / RECORD_NAME, self.record)
 
     @classmethod
     def open(cls, folder: Path, prepared: Path | None = None, prepared_root: Path | None = None) -> Self:
-        """A run that `start` has begun.
+        """Open a run that `start` has created.
 
         Args:
             folder: of the run; it may have been moved.
-            prepared: folder of its faces; None looks for the folder with the recorded content, first where it was.
-            prepared_root: where else to look for it.
+            prepared: folder of its faces; None searches for the recorded content, first in the recorded folder.
+            prepared_root: where to search next.
 
         Raises:
             UserError: there is no run, or its faces are missing or have changed.
@@ -140,7 +140,7 @@ class Run:
                 downloaded or read.
 
         Raises:
-            UserError: the model refuses a value, or the stage freezes a part that it does not have.
+            UserError: the model rejects a value, or the stage freezes a part that it does not have.
         """
         model = {name: value for name, value in self.config["model"].items() if name not in ("name", "architecture")}
         if not from_scratch:

@@ -35,14 +35,14 @@ def config_hash(config: dict) -> str:
 
 
 def new_record(config: dict, about: dict) -> dict:
-    """The record of a run that begins: ``{"format": 2, "config": ..., "config_sha256": ..., **about}``.
+    """The record of a new run: ``{"format": 2, "config": ..., "config_sha256": ..., **about}``.
 
     Args:
         config: everything that determines the results, in plain containers.
-        about: further facts (versions, code), which a rerun does not compare.
+        about: further facts (code, libraries), which are not compared on a rerun.
     """
     record = {"format": FORMAT, "config": config, "config_sha256": config_hash(config), **about}
-    return json.loads(json.dumps(record, sort_keys=True))  # as a rerun will read it
+    return json.loads(json.dumps(record, sort_keys=True))  # as read back from the file
 
 
 def find_record(folder: Path, config: dict) -> dict | None:

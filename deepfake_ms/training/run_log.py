@@ -1,13 +1,13 @@
-"""Where a run reports to beside its own files."""
+"""The interface of logs in addition to the run folder."""
 
 import pandas as pd
 
 
 class RunLog:
-    """Reports nowhere; `metrics.csv` is always written. The base class of other logs."""
+    """Base class of logs; logs nothing itself. `metrics.csv` is written in any case."""
 
     def note_taken_over(self, stages: dict[str, str]) -> None:
-        """Remember which run trained a stage: stage -> that run's folder, from `adopt_stages`."""
+        """Record which run trained a stage: stage -> folder of that run, from `adopt_stages`."""
 
     def catch_up(self) -> None:
         """Report the epochs and finished stages that are on disk and not reported yet."""

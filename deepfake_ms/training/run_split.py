@@ -37,7 +37,7 @@ def assign_split(folder: Path, faces: PreparedFaces, settings: dict, seed: int, 
         `balanced`, whether it belongs to the balanced training set.
 
     Raises:
-        UserError: the split cannot be trained on or leaks what the policy forbids; see `check_split`.
+        UserError: the split lacks a class or violates `require_disjoint`; see `check_split`.
     """
     policy = split_policy(settings)
     split = read_split(folder, faces)
@@ -56,7 +56,7 @@ def assign_split(folder: Path, faces: PreparedFaces, settings: dict, seed: int, 
 
 
 def audit_once(faces: PreparedFaces, subsets: pd.Series, policy: SplitPolicy) -> dict:
-    """The audit of a split, kept beside the faces: the runs of a sweep and their processes compare the faces once."""
+    """The audit of a split, cached in the prepared folder for the other runs of a sweep and their processes."""
     digest = hashlib.sha256("\n".join(subsets).encode()).hexdigest()
     name = config_hash({"manifest": faces.manifest_sha256, "policy": repr(policy), "subsets": digest})[:16]
     path = faces.folder / "audits" / f"{name}.json"
@@ -66,12 +66,12 @@ def audit_once(faces: PreparedFaces, subsets: pd.Series, policy: SplitPolicy) ->
             if not path.is_file():
                 write_json(path, audit_split(faces.manifest, subsets, policy))
             return json.loads(path.read_text())
-    except OSError:  # the faces lie on a read-only disk
+    except OSError:  # read-only folder
         return audit_split(faces.manifest, subsets, policy)
 
 
 def split_policy(settings: dict) -> SplitPolicy:
-    """The policy that ``conf/split`` settings describe.
+    """The policy with the settings of a file in ``conf/split``.
 
     Raises:
         UserError: a value is unknown or not allowed.
@@ -93,7 +93,7 @@ def write_split(folder: Path, split: pd.DataFrame) -> None:
 
 
 def read_split(folder: Path, faces: PreparedFaces) -> pd.DataFrame | None:
-    """What `write_split` recorded; None before the run's first start.
+    """The split recorded by `write_split`; None if there is none yet.
 
     Raises:
         UserError: it was recorded for other faces.

@@ -2,8 +2,7 @@
 
 A stage is identified by a hash of everything that determines its weights: the model, the stage's settings, split, seed,
 precision, data fingerprint, the package's code, and the previous stage. When a run is finished,
-``RUNS_ROOT/.stages/HASH.json`` says where each of its stages is; another run that needs a stage with the same hash
-takes it over.
+``RUNS_ROOT/.stages/HASH.json`` records where each of its stages is; other runs reuse stages with the same hash.
 """
 
 import json
@@ -36,7 +35,7 @@ def hash_stages(config: dict, code: str) -> list[str]:
     """
     hashes: list[str] = []
     for stage in config["curriculum"]["stages"]:
-        # The name of a choice changes nothing: `weighted` with weight 1 is `cross_entropy`.
+        # Names do not matter: `weighted` with weight 1 is `cross_entropy`.
         settings = {key: _without_name(value) for key, value in stage.items()}
         decisive = {
             **{key: config[key] for key in ("split", "seed", "trainer")},
@@ -63,14 +62,14 @@ def publish_stages(run: Run, runs_root: Path) -> None:
 
 
 def adopt_stages(run: Run, runs_root: Path, settings: TrainerSettings, console: Console) -> dict[str, str]:
-    """Take over the stages that `run` lacks and another run has, from its first unfinished stage on.
+    """Reuse finished stages of other runs, from the first unfinished stage of `run` on.
 
-    Checkpoints are linked (copied where links are impossible), so that either run can be deleted. Only finished stages
-    whose checkpoint is unchanged are taken over, and none that `run` has already begun. Nothing is done where other
-    processes may be reading the folder already.
+    Checkpoints are linked (copied where links are impossible), so that either run can be deleted. Only stages whose
+    checkpoint is unchanged are reused, and none that `run` has already begun. Nothing is done if other processes may
+    already be reading the folder.
 
     Returns:
-        Stage -> the run it was taken from, for those taken over now.
+        Stage -> folder of the run it was reused from, for the stages reused now.
     """
     adopted: dict[str, str] = {}
     if not (starts_other_processes(settings) and _is_by_this_code(run)):
@@ -90,7 +89,7 @@ def adopt_stages(run: Run, runs_root: Path, settings: TrainerSettings, console: 
         chain = [*read_chain(run.folder), handoff]
         write_json(run.folder / CHAIN_NAME, {"stages": [asdict(entry) for entry in chain]})
         adopted[handoff.stage] = str(other)
-        console.print(f"Stage {handoff.stage} is taken over from {other}, which trained the same.", highlight=False)
+        console.print(f"Stage {handoff.stage} is reused from {other}, which trained the same stage.", highlight=False)
     return adopted
 
 
@@ -107,7 +106,7 @@ def find_stage(runs_root: Path, name: str) -> tuple[Path, Handoff] | None:
 
 
 def _is_by_this_code(run: Run) -> bool:
-    """Otherwise earlier stages of the run may have been trained by other code."""
+    """Whether the current code trained all stages of the run."""
     return run.record["code_sha256"] == code_digest()
 
 
@@ -116,9 +115,9 @@ def _without_name(settings: object) -> object:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Link, or copy where links are impossible, so that a kill never leaves a partial checkpoint."""
+    """Link, or copy where links are impossible; atomic, so that a kill leaves no partial checkpoint."""
     with replacing(target) as part:
-        part.unlink(missing_ok=True)  # it may be a link to another checkpoint, which copying would overwrite
+        part.unlink(missing_ok=True)  # may be a link to another checkpoint, which copying would overwrite
         try:
             part.hardlink_to(source)
         except OSError:

@@ -35,8 +35,8 @@ class Handoff:
         sha256: of that file.
         score: best value of the curriculum's monitor in this stage.
         steps: optimizer steps taken in this stage.
-        trained_by: what trained it: `code`, `code_sha256`, `libraries`, `device` and number of `processes`. More than
-            one entry if the stage was interrupted and continued with something else.
+        trained_by: `code`, `code_sha256`, `libraries`, `device` and number of `processes` that trained it; several
+            entries if the stage was interrupted and continued under other conditions.
     """
 
     stage: str
@@ -63,7 +63,7 @@ def read_chain(run: Path) -> list[Handoff]:
 
 
 def checkpoint_sha256(path: Path) -> str:
-    """Sha256 of a checkpoint, computed once: it is noted beside the file with the file's size and time of change."""
+    """Sha256 of a checkpoint, cached in a file beside it until its size or modification time changes."""
     note, stat = path.with_name(f".{path.name}.sha256.json"), path.stat()
     state = {"size": stat.st_size, "changed_ns": stat.st_mtime_ns}
     try:
@@ -73,16 +73,16 @@ def checkpoint_sha256(path: Path) -> str:
     except (OSError, ValueError, KeyError, AttributeError):
         pass  # no note, or a damaged one
     digest = sha256_of(path)
-    with suppress(OSError):  # the folder may be read-only
+    with suppress(OSError):  # read-only folder
         write_json(note, {**state, "sha256": digest})
     return digest
 
 
 def load_weights(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
-    """The detector's state dict in a checkpoint; no code in the file is run.
+    """The detector's state dict in a checkpoint, loaded with ``weights_only=True``.
 
     Raises:
-        UserError: the file is gone, or its sha256 is not the given one.
+        UserError: the file is missing, or its sha256 differs.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing: delete the run's folder and train again.")
@@ -152,7 +152,7 @@ class StageChain(Callback):
         return [self, self.best, ResumePoint(self.folder / f"{LAST}.ckpt", save_every_n_steps)]
 
     def resume_point(self) -> Path | None:
-        """The checkpoint that an interrupted run left in this stage, if any."""
+        """`last.ckpt` of this stage if it was interrupted, else None."""
         path = self.folder / f"{LAST}.ckpt"
         return path if path.is_file() else None
 
@@ -161,7 +161,7 @@ class StageChain(Callback):
         if agreed != self.index:
             raise RuntimeError(f"rank {trainer.global_rank} is in stage {self.index}, rank 0 in stage {agreed}")
         if self.index and trainer.ckpt_path is None:
-            # Rank 0's word: on other machines a shared disk may still show chain.json as it was.
+            # From rank 0: on other machines, a shared disk may still show the old chain.json.
             before = read_chain(self.run)[self.index - 1] if trainer.is_global_zero else None
             before = trainer.strategy.broadcast(before, src=0)
             pl_module.load_state_dict(load_weights(self.run / before.checkpoint, before.sha256))

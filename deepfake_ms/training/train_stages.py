@@ -22,13 +22,13 @@ def train_stages(
 ) -> list[Handoff]:
     """Train the stages of `run` that are not finished yet, in order; every rank runs this same loop.
 
-    The run's folder is claimed when the first stage is about to train: a start that fails before leaves it free.
+    The run's folder is claimed right before the first stage: if the start fails earlier, it stays free.
 
     Args:
         run: its folder gets run.json, chain.json, metrics.csv and a folder per stage.
         settings: hardware and precision.
         console: where rank 0 prints progress.
-        report: called on rank 0 before each stage, after each epoch and at the end, when all news is on disk.
+        report: called on rank 0 before each stage, after each epoch and at the end, when the files are up to date.
 
     Returns:
         The handoff of every stage.
@@ -47,7 +47,7 @@ def train_stages(
         "processes": settings.world_size,
     }
     if chain:
-        console.print(f"{len(chain)} of {len(curriculum.stages)} stages are finished and kept.", highlight=False)
+        console.print(f"{len(chain)} of {len(curriculum.stages)} stages are already finished.", highlight=False)
     warn_of_other_origins(chain, about, console)
     for index, stage in enumerate(curriculum.stages):
         if index < len(chain):
@@ -72,7 +72,7 @@ def train_stages(
         resumed = stage_chain.resume_point()
         detector = run.detector(stage, from_scratch=index == 0 and resumed is None)
         for later in curriculum.stages[index:]:
-            find_parts(detector.model, later.freeze)  # a misspelt name stops the run now and not after days
+            find_parts(detector.model, later.freeze)  # so that a misspelt name stops the run before the first stage
         data = run.stage_data(stage, detector, settings.num_workers)
         run.claim()
         try:
@@ -85,7 +85,7 @@ def train_stages(
                     f"A loader process died ({str(error).splitlines()[0].rstrip('.')}): give the container more shared "
                     "memory (docker run --shm-size=8g), or lower trainer.num_workers; the same command continues."
                 ) from error
-            if not stop.asked:  # else another rank has left validation, and the collective fails on those that wait
+            if not stop.asked:  # else another rank has left validation, and a collective operation failed
                 raise
         if stop.asked:
             # Lightning kills rank 0 as soon as a process that it has started ends with a status other than 0.
@@ -98,7 +98,7 @@ def train_stages(
 
 
 def warn_of_other_origins(chain: list[Handoff], about: dict, console: Console) -> None:
-    """Say which finished stages were trained by other code, libraries or hardware than is about to train now."""
+    """Print the finished stages that were trained with other code, libraries or hardware than the current ones."""
     for handoff in chain:
         for origin in handoff.trained_by:
             changes = [
@@ -111,8 +111,8 @@ def warn_of_other_origins(chain: list[Handoff], about: dict, console: Console) -
             changes += compare_libraries(origin["libraries"], about["libraries"])
             if changes:
                 console.print(
-                    f"Stage {handoff.stage} was trained with something else ({', '.join(changes)}): the record and the "
-                    "report say so.",
+                    f"Stage {handoff.stage} was trained under other conditions ({', '.join(changes)}): the record and "
+                    "the report note this.",
                     markup=False,
                     highlight=False,
                 )

@@ -24,7 +24,7 @@ from deepfake_ms.training.detector import Detector
 STRATEGIES = ("auto", "ddp", "ddp_spawn")
 MATMUL_PRECISIONS = ("highest", "high", "medium")
 OURS = {
-    "callbacks": "a run's callbacks are its own",
+    "callbacks": "they are set by the package",
     "logger": "choose logger=csv or logger=wandb",
     "max_epochs": "set optimization.epochs",
     "min_epochs": "set optimization.epochs",
@@ -32,20 +32,20 @@ OURS = {
     "min_steps": "set optimization.epochs",
     "plugins": "they follow from the strategy",
     "max_time": "a stage always trains for its epochs",
-    "enable_checkpointing": "checkpoints carry a run from stage to stage",
-    "enable_progress_bar": "a run prints its own progress",
+    "enable_checkpointing": "each stage starts from a checkpoint",
+    "enable_progress_bar": "the package prints its own progress",
     "enable_model_summary": "it is always off",
     "num_sanity_val_steps": "it is always 0, so that a run resumes bit for bit",
     "check_val_every_n_epoch": "each epoch is validated, to find the best one",
     "val_check_interval": "each epoch is validated once; a run would not resume bit for bit otherwise",
-    "fast_dev_run": "it is for `deepfake-ms train` only",
+    "fast_dev_run": "it works with `deepfake-ms train` only",
     "overfit_batches": "set limit_train_batches and limit_val_batches",
-    "default_root_dir": "it is the run's folder",
+    "default_root_dir": "it is the run folder",
     "use_distributed_sampler": "the loaders distribute the faces themselves",
     "reload_dataloaders_every_n_epochs": "each stage has its own loaders",
     "barebones": "a run needs checkpoints and metrics",
 }
-"""Arguments of `lightning.Trainer` that are not the user's to set, and what to do instead."""
+"""Arguments of `lightning.Trainer` that users cannot set, with the reason or the alternative."""
 HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "deterministic", "benchmark")
 EVALUATION_PRECISION = "32-true"
 NEUTRAL = (*HARDWARE, "profiler", "log_every_n_steps", "detect_anomaly", "inference_mode")
@@ -54,7 +54,7 @@ NEUTRAL = (*HARDWARE, "profiler", "log_every_n_steps", "detect_anomaly", "infere
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """What a run trains or is scored on (``conf/trainer``).
+    """Hardware, precision and switches of a training or evaluation (``conf/trainer``).
 
     Attributes:
         lightning: arguments of `lightning.Trainer`. `strategy` is auto (one process), ddp or ddp_spawn.
@@ -62,12 +62,12 @@ class TrainerSettings:
         matmul_precision: of 32-bit matrix products on a GPU: highest (32-bit), high (TF32) or medium (bf16); see
             `torch.set_float32_matmul_precision`.
         channels_last: keep images and convolutions' weights as [B, H, W, C] in memory.
-        save_every_n_steps: steps between two saves of last.ckpt, at least 1: how much work a kill can cost.
-        timeout_s: seconds that a process waits for another one that has died.
+        save_every_n_steps: optimizer steps between two saves of last.ckpt, at least 1.
+        timeout_s: seconds after which a process stops waiting for another one.
         num_workers: loader processes per device.
 
     Raises:
-        UserError: an argument is unknown, ours to set, or refused by Lightning.
+        UserError: an argument is unknown, in `OURS`, or rejected by Lightning.
     """
 
     lightning: Mapping[str, Any]
@@ -88,7 +88,7 @@ class TrainerSettings:
                 raise UserError(f"trainer.lightning.{key}: lightning.Trainer has no such argument; nearest: {nearest}.")
         for key in ("limit_train_batches", "limit_val_batches"):
             if self.lightning.get(key) == 0:
-                raise UserError(f"trainer.lightning.{key}=0: a stage trains and validates on at least one batch.")
+                raise UserError(f"trainer.lightning.{key}=0: each stage needs at least one batch.")
         accumulated = self.lightning.get("accumulate_grad_batches", 1)
         if type(accumulated) is not int or accumulated < 1:
             raise UserError(f"trainer.lightning.accumulate_grad_batches={accumulated}: give a positive whole number.")
@@ -100,8 +100,8 @@ class TrainerSettings:
         for key, least in (("save_every_n_steps", 1), ("timeout_s", 1), ("num_workers", 0)):
             if not isinstance(value := getattr(self, key), int) or value < least:
                 raise UserError(f"trainer.{key}={value}: give a whole number of at least {least}.")
-        if self.world_size == 1:  # building a Trainer refuses what cannot work here, before anything is written
-            rank_zero_only.rank = 0  # whatever RANK, LOCAL_RANK or SLURM_PROCID say: they are not about this run
+        if self.world_size == 1:  # building a Trainer finds invalid settings before anything is written
+            rank_zero_only.rank = 0  # ignore RANK, LOCAL_RANK and SLURM_PROCID of another job
 
     @cached_property
     def _place(self) -> tuple[int, str]:
@@ -121,7 +121,7 @@ class TrainerSettings:
         return self._place[1]
 
     def for_evaluation(self) -> Self:
-        """The same hardware, in 32-bit precision: what is only for training is left out."""
+        """The same hardware, in 32-bit precision and without settings that only concern training."""
         hardware = {key: self.lightning[key] for key in HARDWARE if key in self.lightning}
         return replace(self, lightning={**hardware, "precision": EVALUATION_PRECISION}, matmul_precision="highest")
 
@@ -129,7 +129,7 @@ class TrainerSettings:
         """A Trainer with these settings; `arguments` as for `lightning.Trainer`.
 
         Raises:
-            UserError: Lightning refuses the settings, e.g. because there is no such accelerator here.
+            UserError: Lightning rejects the settings, e.g. because there is no such accelerator here.
         """
         torch.set_float32_matmul_precision(self.matmul_precision)
         settings = dict(self.lightning)
@@ -155,22 +155,22 @@ class TrainerSettings:
             )
         except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
-            raise UserError(f"trainer.lightning: Lightning refuses {dict(self.lightning)}: {reason}.") from error
+            raise UserError(f"trainer.lightning: Lightning rejects {dict(self.lightning)}: {reason}.") from error
         if isinstance(trainer.profiler, SimpleProfiler | AdvancedProfiler):
             trainer.profiler.filename = "profile"  # a file in the run's folder; Lightning's log is silent
         if strategy == "auto" and trainer.world_size > 1:
             raise UserError(
-                f"trainer.lightning.devices={self.lightning.get('devices')} means {trainer.world_size} processes: set "
+                f"trainer.lightning.devices={self.lightning.get('devices')} starts {trainer.world_size} processes: set "
                 "trainer.lightning.strategy=ddp."
             )
         return trainer
 
 
 def decisive_settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``conf/trainer`` changes results, for a run's identity.
+    """The settings of ``conf/trainer`` that change results, for a run's identity.
 
-    The number of parts that a batch is divided into (processes times accumulated batches) does: BatchNorm takes its
-    statistics over one part, and so do means over something else than faces (class weights, pairs, anchors).
+    They include the number of parts that a batch is divided into (processes times accumulated batches): BatchNorm
+    statistics, class weight normalisation and means over pairs or anchors are computed within a part.
     """
     lightning = trainer["lightning"]
     processes = count_devices(lightning) * lightning.get("num_nodes", 1)
@@ -182,7 +182,7 @@ def decisive_settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_devices(lightning: Mapping[str, Any]) -> int:
-    """Devices per machine that `devices` means, as in Lightning: a number, a list of indices, ``auto`` or -1 (all).
+    """Number of devices per machine, from `devices` as in Lightning: a number, a list of indices, ``auto`` or -1 (all).
 
     Raises:
         UserError: it is none of these.
@@ -201,7 +201,7 @@ def count_devices(lightning: Mapping[str, Any]) -> int:
 
 
 def starts_other_processes(settings: TrainerSettings) -> bool:
-    """Whether this process starts the others, if any: then none of them can be reading the run's folder yet."""
+    """Whether this process starts all others, so that none of them can be reading the run's folder yet."""
     started_outside = LightningEnvironment().creates_processes_externally or SLURMEnvironment.detect()
     return settings.world_size == 1 or not started_outside
 
@@ -238,9 +238,9 @@ class ModelSwitches(Callback):
 
 
 COMPILING = {"dynamic": False, "options": {"fallback_random": True}}
-"""For `torch.compile`, so that a resumed run continues bit for bit and draws the same random numbers as uncompiled.
+"""For `torch.compile`: bit-exact resume, and the same random numbers as without compilation.
 
-Code compiled for all shapes, made when a second shape comes up, would round differently from the code before it.
+Code for dynamic shapes, compiled when a second shape occurs, would round differently.
 """
 
 
@@ -252,7 +252,7 @@ def check_compiler(device: torch.device) -> None:
     """
     try:
         torch.compile(torch.sin, **COMPILING)(torch.ones(2, device=device))
-    except Exception as error:  # whatever is missing: compiler, headers, Triton
+    except Exception as error:  # e.g. the compiler, headers or Triton are missing
         reason = str(error).strip().split("\n")[0][:200]
         raise UserError(
             f"trainer.compile=true does not work here ({reason}): install a C++ compiler (on a GPU also Triton), or "

@@ -37,7 +37,7 @@ CURVE_POINTS = 1000
 
 
 class WandbRun(RunLog):
-    """The W&B run of a run's folder; opened by the first thing to log, and nothing is logged twice.
+    """The W&B run of a run's folder; opened when there is something to log, and nothing is logged twice.
 
     Args:
         folder: of the run; ``<folder>/wandb`` holds W&B's files and, before the first step, `ID_NAME` the run's id. In
@@ -45,7 +45,7 @@ class WandbRun(RunLog):
         settings: `project` and `group` as in W&B; `offline`; `log_checkpoints`: whether the artifact of a stage holds
             its checkpoint.
         record: the run's record, as `deepfake_ms.training.run_folder.read_record` returns it.
-        hardware: what it runs on; noted in the configuration, decides about nothing.
+        hardware: recorded in W&B's configuration; does not affect the run's identity.
 
     Raises:
         UserError: `settings` asks for an online run and nobody is logged in.
@@ -69,7 +69,7 @@ class WandbRun(RunLog):
         return {**self.__dict__, "_run": None, "_tables": [], "_in_other_process": True}
 
     def note_taken_over(self, stages: dict[str, str]) -> None:
-        """Remember which run trained a stage: stage → that run's folder, as `adopt_stages` gives it."""
+        """Record which run trained a stage: stage → folder of that run, from `adopt_stages`."""
         known = self._state()
         sources = {stage: "/".join(Path(other).parts[-4:]) for stage, other in stages.items()}
         write_json(self.folder / STATE_NAME, {**known, "taken_over": {**known.get("taken_over", {}), **sources}})
@@ -89,7 +89,7 @@ class WandbRun(RunLog):
         ``validation/frame/auroc``, ``validation/frame/threshold``, …
 
         Args:
-            scores: of the test set, as `deepfake_ms.evaluation.scores.evaluate_run` returns them.
+            scores: of the test set, as returned by `deepfake_ms.evaluation.scores.evaluate`.
             predictions: of the subsets `test` and `validation`: one row per face with `sample_id`, `video_id`, `label`,
                 `method` and `fake_probability`.
         """
@@ -126,7 +126,7 @@ class WandbRun(RunLog):
         return path.read_text().strip()
 
     def _state(self) -> dict:
-        """What is logged: digests of `training` and `scores` under the run's id; and `taken_over`."""
+        """The logging state: digests of the logged `training` and `scores` under the run's id, and `taken_over`."""
         path = self.folder / STATE_NAME
         state = json.loads(path.read_text()) if path.is_file() else {}
         if state.get("id") == self.id:
@@ -160,7 +160,7 @@ class WandbRun(RunLog):
             "dir": self.folder,
             "mode": "offline" if self.settings["offline"] else "online",
             "resume": None if self.settings["offline"] else "allow",
-            "reinit": "finish_previous",  # of a job of the same multirun that has failed
+            "reinit": "finish_previous",  # left open by a failed job of the same multirun
         }
         try:
             self._run = run = wandb.init(**arguments)
@@ -180,7 +180,7 @@ class WandbRun(RunLog):
         return run
 
     def _log_epochs(self, run: wandb.Run) -> None:
-        """Log the rows of metrics.csv whose step W&B has not passed; `stage` counts up where a stage begins."""
+        """Log the rows of metrics.csv that W&B lacks, each with the number of its stage."""
         path = self.folder / METRICS_NAME
         if not path.is_file():
             return
@@ -205,7 +205,7 @@ class WandbRun(RunLog):
         run.log_artifact(artifact)
 
     def _log_stages(self, run: wandb.Run) -> None:
-        """Log an artifact for each finished stage, and what it hands over in the summary."""
+        """Log an artifact for each finished stage, and its score in the summary."""
         chain = read_chain(self.folder)
         names = [self._artifact_name(handoff) for handoff in chain]
         for index, handoff in enumerate(chain):
@@ -241,23 +241,27 @@ class WandbRun(RunLog):
 
 
 def describe_hardware(trainer: dict) -> dict:
-    """The trainer's settings, and the processors they are about."""
+    """The arguments of the Trainer, the number of CPU cores and the name of the GPU."""
     on_gpu = trainer["accelerator"] in ("gpu", "cuda", "auto") and torch.cuda.is_available()
     return {**trainer, "cores": os.cpu_count(), "gpu": torch.cuda.get_device_name() if on_gpu else None}
 
 
 def require_login(what: str, instead: str) -> None:
-    """Refuse to go on without a login at W&B; in a terminal, W&B asks for it first.
+    """Check that there is a W&B login; in a terminal, W&B first prompts for one.
+
+    Args:
+        what: subject of the error sentence, which needs the login.
+        instead: alternative to logging in, for the error sentence.
 
     Raises:
-        UserError: nobody is logged in; it says that `what` needs it, and what may be done `instead`.
+        UserError: there is no login.
     """
     try:
         logged_in = wandb.login()
     except wandb.Error:
         logged_in = False
     if not logged_in:
-        raise UserError(f"{what} needs a login at Weights & Biases and there is none: run `wandb login`, or {instead}.")
+        raise UserError(f"{what} needs a Weights & Biases login: run `wandb login`, or {instead}.")
 
 
 def _add_record(artifact: wandb.Artifact, name: str, about: dict) -> wandb.Table:

@@ -1,4 +1,4 @@
-"""How fast training faces load: this package compared with a straightforward torchvision program.
+"""Loading speed of training faces: this package compared with a straightforward torchvision program.
 
     python -m experiments.benchmarks.loading                              # on drawn faces
     python -m experiments.benchmarks.loading --prepared prepared/FOLDER   # on the faces that you prepared

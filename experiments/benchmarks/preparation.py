@@ -1,4 +1,4 @@
-"""How fast faces are extracted from videos, compared with a straightforward program and with decoding alone.
+"""Speed of face extraction from videos, compared with a straightforward program and with decoding alone.
 
     python -m experiments.benchmarks.preparation --videos /path/to/videos     # real videos
     python -m experiments.benchmarks.preparation                              # drawn videos

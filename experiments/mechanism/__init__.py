@@ -1,1 +1,1 @@
-"""Do detectors only look at the eyes? A study on a drawn corpus."""
+"""Do detectors rely on the eyes? A study on a drawn corpus."""

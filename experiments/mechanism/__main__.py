@@ -1,4 +1,4 @@
-"""Do detectors only look at the eyes? AUROC on drawn fakes with and without an artefact at the eyes, for Table 2.
+"""Do detectors rely on the eyes? AUROC on drawn fakes with and without an artefact at the eyes, for Table 2.
 
     python -m experiments.mechanism --runs runs/miniature_shortcut/genconvit_ed_small \\
         --corpus corpora/miniature_shortcut

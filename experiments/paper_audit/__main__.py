@@ -124,7 +124,7 @@ def as_markdown(audits: list[RowAudit], sentences: list[str], counts: ClassCount
     text = [
         "# Paper audit",
         "",
-        f"All numbers are published, none is measured; {counts.real:,} real and {counts.fake:,} fake test images.",
+        f"All numbers are published, none are measured; {counts.real:,} real and {counts.fake:,} fake test images.",
     ]
     for title, members in tables(audits).items():
         rows = [line for audit in members for line in lines(audit)]

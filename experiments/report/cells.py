@@ -32,7 +32,7 @@ PREDICTION_COLUMNS = ["sample_id", "video_id", "label", "fake_probability"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of the table, or its empty place.
+    """One run of the table, which may be missing.
 
     Attributes:
         experiment: its row.
@@ -182,7 +182,7 @@ def _with_job(status: str, job: str | None) -> str:
 
 
 def _unfinished_jobs(sweep: Path, runs: Path, size: str | None) -> dict[tuple[str, str], str]:
-    """(experiment, ``seed_<n>``) → what the launcher recorded of the unfinished jobs whose runs are below `runs`."""
+    """(experiment, ``seed_<n>``) → the recorded status of unfinished jobs whose runs are below `runs`."""
     found = {}
     for path in sorted(sweep.glob(f"*/{JOB_NAME}")):
         try:

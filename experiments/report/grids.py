@@ -221,7 +221,7 @@ def _published_difference(results: Results, row: str, other: str, metric: str) -
 
 
 def training_grid(results: Results) -> Grid:
-    """How the finished rows were trained: one line per stage; what all stages share is in the first line only."""
+    """How the finished rows were trained: one line per stage; settings shared by all stages only in the first line."""
     names = ("row", "model", "weights", "faces", "epochs", "augmentation", "loss, weight on fake", "optimization")
     names += ("frozen parts", "checkpoint")
     texts = []
@@ -314,7 +314,7 @@ def confusion_grids(results: Results) -> list[Grid]:
 
 
 def audit_grids(cells: Sequence[Cell]) -> list[Grid]:
-    """What the subsets of the split contain, share and exclude; two grids per distinct audit."""
+    """Size and overlap of the subsets, and exclusions; two grids per distinct audit."""
     audits: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.complete and cell.audit:

@@ -54,7 +54,7 @@ def check_protocol(table: PaperTable, cells: Sequence[Cell], any_code: bool = Fa
     digests = {name: _digest(protocol) for name, protocol in protocols.items()}
     if not digests:
         return ProtocolCheck(list(cells), [], [])
-    # A row with settings of its own is no reference for the others.
+    # A row with its own settings does not determine the common protocol.
     plain = [digests[cell.name] for cell in cells if cell.complete and not table.row(cell.experiment).varied]
     chosen = Counter(plain or digests.values()).most_common(1)[0][0]
     reference = protocols[next(name for name, digest in digests.items() if digest == chosen)]

@@ -59,7 +59,7 @@ class PlannedRun:
 
 
 def plan_runs(experiments: Sequence[str], seeds: Sequence[int], overrides: Sequence[str]) -> list[PlannedRun]:
-    """Compose the configuration of every run and look at what is on disk.
+    """Compose the configuration of every run and inspect its files on disk.
 
     Args:
         experiments: names in ``conf/experiment``.

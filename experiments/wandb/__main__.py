@@ -63,7 +63,7 @@ def find_rows(folder: Path) -> Rows:
     records = [read_record(run) for run in runs]
     about = {(each["config"]["data"]["name"], each["config"]["model"]["name"], each["synthetic"]) for each in records}
     if len(about) > 1:
-        raise UserError(f"{folder} contains runs with several data or models: give --runs RUNS_ROOT/DATA/MODEL.")
+        raise UserError(f"{folder} contains runs of several datasets or models: give --runs RUNS_ROOT/DATA/MODEL.")
     ((data, model, synthetic),) = about
     return Rows(data, model, tuple(sorted({run.parent.name for run in runs})), synthetic)
 
@@ -78,7 +78,7 @@ def build_report(rows: Rows, project: str, entity: str) -> "Report":
         import wandb_workspaces.reports.v2 as reports
     except ImportError:
         raise UserError(
-            "The report needs the package wandb-workspaces, which is not installed: run `pip install '.[dashboard]'`."
+            "The report needs the package wandb-workspaces, which is missing: run `pip install -e '.[dashboard]'`."
         ) from None
 
     mark = f" · {SYNTHETIC}" if rows.synthetic else ""

@@ -203,5 +203,5 @@ def test_an_unknown_method_is_named(corpus):
 
 
 def test_methods_that_are_no_list_are_refused(corpus):
-    with pytest.raises(UserError, match="methods=5 is no list"):
+    with pytest.raises(UserError, match="methods=5 is not a list"):
         find_corpus("faceforensics", corpus, {"methods": 5})

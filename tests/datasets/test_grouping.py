@@ -118,8 +118,8 @@ def test_a_pattern_can_make_every_image_a_video_of_its_own():
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("(", "no regular expression"),
-        (5, "no regular expression"),
+        ("(", "not a regular expression"),
+        (5, "not a regular expression"),
         (r"(.+)_(\d+)", "no group named video"),
         (r"clip_(?P<video>\d+)", "matches none of the images, e.g. real/a_1"),
         (r"(?P<video>.+)/(?P<frame>.+)", "the group frame is 'a_1' in real/a_1.png"),

@@ -107,7 +107,7 @@ def test_predictions_that_are_not_numbers_are_refused(run):
     for parameter in detector.parameters():
         torch.nn.init.constant_(parameter, torch.nan)
     hand_on(run, detector)
-    with pytest.raises(UserError, match=r"P\(fake\) of 11 faces is not a number: train again with "):
+    with pytest.raises(UserError, match=r"P\(fake\) of 11 faces is not finite: train again with "):
         scored(run)
 
 

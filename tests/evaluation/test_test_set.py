@@ -78,7 +78,7 @@ def test_an_unknown_test_set_is_refused_with_a_sentence(run, subset):
     [
         ({"GaussBlur": {}}, "no transform GaussBlur; the nearest name is "),
         ({"GaussianBlur": {"sigma": 2}}, "GaussianBlur has no argument sigma"),
-        ({"ImageCompression": {"quality_range": [40, 400]}}, "ImageCompression refuses"),
+        ({"ImageCompression": {"quality_range": [40, 400]}}, "ImageCompression rejects"),
     ],
 )
 def test_a_wrong_perturbation_is_refused_at_once(run, transforms, sentence):

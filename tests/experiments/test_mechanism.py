@@ -61,5 +61,5 @@ def test_rows_and_differences_are_written_with_their_groups(tmp_path, capsys):
     assert written.startswith("# SYNTHETIC")
     assert "drawn abc123, test set of split official; mean" in written
     assert "| MEP | base | masked-eye stages |" in written
-    assert "| WL+RF+mouth mask | WL+RF | masked mouth |" in written
+    assert "| WL+RF+mouth mask | WL+RF | mouth masked |" in written
     assert "SYNTHETIC" in capsys.readouterr().out

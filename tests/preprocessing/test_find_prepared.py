@@ -70,7 +70,7 @@ def test_another_corpus_of_the_same_name_is_never_used(prepared_root, tmp_path):
     other = tmp_path / "other"
     write_video(other / "real/video0.mp4", [picture((60, 40, 20))] * 12)
     write_video(other / "fake/video1.mp4", [picture((60, 40, 40))] * 12)
-    with pytest.raises(UserError, match=rf"{other} does not hold the files .* {NOT_FOUND[:22]}"):
+    with pytest.raises(UserError, match=rf"{other} does not contain the files .* {NOT_FOUND[:22]}"):
         find(prepared_root, other)
     prepared_other = prepare(other, prepared_root)
     assert find(prepared_root, other) == prepared_other
@@ -80,7 +80,9 @@ def test_another_corpus_of_the_same_name_is_never_used(prepared_root, tmp_path):
 def test_without_the_corpus_faces_from_two_places_are_refused(prepared_root, tmp_path):
     shutil.rmtree(tmp_path / "corpus")
     prepare(draw_corpus(tmp_path / "other", videos=3), prepared_root)
-    with pytest.raises(UserError, match=r"from different places \(demo-\w+, demo-\w+\): name one with prepared=FOLDER"):
+    with pytest.raises(
+        UserError, match=r"from different places \(demo-\w+, demo-\w+\): choose one with prepared=FOLDER"
+    ):
         find(prepared_root, tmp_path / "corpus")
 
 
@@ -112,7 +114,7 @@ def test_a_table_is_recognised_elsewhere(corpus, tmp_path):
     corpus.rename(tmp_path / "moved")
     assert find(tmp_path / "prepared", tmp_path / "moved/files.csv") == folder
     (tmp_path / "moved/files.csv").write_text("path,label\nreal/video0.mp4,real\n")
-    with pytest.raises(UserError, match="does not hold the files"):
+    with pytest.raises(UserError, match="does not contain the files"):
         find(tmp_path / "prepared", tmp_path / "moved/files.csv")
 
 
@@ -124,7 +126,9 @@ def test_damaged_descriptions_are_passed_over(corpus, prepared_root, content):
     assert find(prepared_root, corpus) == folder
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "is missing"), ("{", "not valid JSON"), ("[]", "no descript")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "is missing"), ("{", "not valid JSON"), ("[]", "does not describe")]
+)
 def test_a_folder_that_is_not_prepared_is_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "prepared.json").write_text(content)

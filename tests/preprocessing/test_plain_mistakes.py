@@ -35,7 +35,7 @@ def corpus(tmp_path):
         (["workers=1.5"], "workers=1.5 is no number of processes"),
         (["shard=2"], "shard=2 does not have the form i/n"),
         (["data.options=null"], "data.options=None must be a table of settings"),
-        (["data.options.video_pattern='('"], "data.options.video_pattern=( is no regular expression"),
+        (["data.options.video_pattern='('"], "data.options.video_pattern=( is not a regular expression"),
         (["data.name=a/b"], "data.name='a/b' cannot name a folder"),
         (["data.layout=null"], "Unknown corpus layout None"),
         (["preparation.fps=fast"], "fps must be a number, not fast."),

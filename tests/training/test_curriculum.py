@@ -57,7 +57,7 @@ def test_another_choice_of_a_group_replaces_the_runs():
         ([{"faces": "cropped"}], r"stages\.0\.share is missing"),
         ([{"faces": "cropped", "share": 1.0, "rate": 1}], r"stages\.0\.rate is unknown"),
         ([{"faces": "cropped", "share": 1.0, "augmentation": "none"}], "give the name of a file in conf/augmentation"),
-        ([{"faces": "cropped", "share": 1.0, "optimization": {"monitor": "x"}}], "all stages have the run's"),
+        ([{"faces": "cropped", "share": 1.0, "optimization": {"monitor": "x"}}], "all stages share it"),
         ([{"faces": "cropped", "share": 1.0, "optimization": {"batch_size": 0}}], "batches of 0"),
     ],
 )

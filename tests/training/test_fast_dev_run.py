@@ -44,14 +44,14 @@ def test_nothing_is_kept_of_a_failure_either(command, tmp_path):
     wrong = "curriculum.stages.1.freeze=heart"
     status, _, errors = command("trainer.lightning.fast_dev_run=true", wrong)
     assert status == 2
-    assert "no part called heart" in errors
+    assert "no module or parameter heart" in errors
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (("trainer.lightning.fast_dev_run=-1",), "Lightning refuses"),
+        (("trainer.lightning.fast_dev_run=-1",), "Lightning rejects"),
         (("trainer.lightning.fast_dev_run=true", "optimization.epochs=2"), "too few for 3 stages"),
     ],
 )

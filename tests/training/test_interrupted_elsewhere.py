@@ -103,7 +103,7 @@ def test_a_continued_run_says_at_once_what_has_changed(undisturbed, prepared, mo
     run = tiny_run.make_run(undisturbed, prepared, {"trainer": decisive_settings(asdict(settings))})
     loop.train_stages(run, settings, Console(width=300))
     printed = capsys.readouterr().out
-    assert printed.count("was trained with something else") == len(tiny_run.STAGES)
+    assert printed.count("was trained under other conditions") == len(tiny_run.STAGES)
     assert f"timm {versions['timm']} -> 0.0.1" in " ".join(printed.split())
 
 

@@ -159,8 +159,11 @@ def test_a_stage_with_frozen_parts_resumes_bit_for_bit(prepared, tmp_path, momen
 @pytest.mark.parametrize(
     ("freeze", "sentence"),
     [
-        ("backbone.layer9", "freeze: the model has no part called backbone.layer9; the nearest are backbone.layer"),
-        ("backbone.laye", "no part called backbone.laye"),
+        (
+            "backbone.layer9",
+            "freeze: the model has no module or parameter backbone.layer9; the nearest are backbone.layer",
+        ),
+        ("backbone.laye", "no module or parameter backbone.laye"),
         (["encoder", "decoder", "backbone", "fc", "fc2", "embedder"], "leaves nothing to train"),
     ],
 )

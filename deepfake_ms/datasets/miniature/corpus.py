@@ -81,7 +81,7 @@ def draw_corpus(settings: MiniatureSettings, root: Path, workers: int, progress:
 
 
 def describe_corpus(settings: MiniatureSettings) -> str:
-    """The content of `corpus.json`: that the corpus is synthetic, its settings and each fake's artefact strengths."""
+    """The content of `corpus.json`: the synthetic mark, the settings and the artefact strengths of each fake."""
     document = {
         "synthetic": True,
         "generator": _GENERATOR,

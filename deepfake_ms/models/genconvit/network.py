@@ -102,7 +102,7 @@ class GenConViTNetwork(DetectionModel):
             load_released_weights(self, self.checkpoint)
 
     def classify(self, first: Tensor, second: Tensor) -> Tensor:
-        """Logits ``[B, 2]`` from two views ``[B, 3, h, w]`` of each face, in the order that the weights expect.
+        """Logits ``[B, 2]`` from two views ``[B, 3, h, w]`` of each face, in the order of the classifier's weights.
 
         Views of equal size pass through the backbone in one call, as a batch of twice the size. If the backbone has
         BatchNorm, its training statistics then cover images and reconstructions together.

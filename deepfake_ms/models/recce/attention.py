@@ -1,4 +1,4 @@
-"""Reconstruction-guided attention of RECCE: attends to where the reconstruction differs from the face.
+"""Reconstruction-guided attention of RECCE: weights positions by the reconstruction error.
 
 Cao et al. (CVPR 2022), section 3.4.
 """
