@@ -47,8 +47,7 @@ def choose_faces(detections: Sequence[Sequence[Face]], rule: str) -> list[Face |
     which depends neither on size nor on the other frames. No rule over MTCNN's faces reproduces that choice. In 195
     frames composed of two or three faces of real videos at random sizes, HOG's first face was MTCNN's most probable in
     46 % and MTCNN's largest in 39 %; a random face would be in 41 %. The default is ``largest``: like the release, it
-    treats every frame independently, but by a visible criterion: MTCNN's probabilities of clear faces are all close to
-    1.
+    treats every frame independently, but by a visible criterion: MTCNN's probabilities of clear faces are all near 1.
 
     Args:
         detections: the detected faces of each frame, in time order, the most probable first.

@@ -122,7 +122,7 @@ def _upright(frame: av.VideoFrame, stream: av.VideoStream, to_rgb: VideoReformat
 
 
 def _square_pixels(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
-    """The smallest size with square pixels that discards none."""
+    """Width and height with square pixels, without reducing either side."""
     narrowest, widest = _PLAUSIBLE_PIXEL_ASPECTS
     if not pixel_aspect or not narrowest <= pixel_aspect <= widest:
         return width, height

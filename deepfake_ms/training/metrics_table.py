@@ -28,9 +28,8 @@ class MetricsTable(Callback):
         self.path, self.stage, self.faces, self.first_step = folder / METRICS_NAME, stage.name, stage.title, first_step
 
     def on_train_batch_start(self, trainer: L.Trainer, *_) -> None:
-        self.rate = trainer.optimizers[0].param_groups[0][
-            "lr"
-        ]  # at the end of the epoch, the scheduler has advanced already
+        # not at the end of the epoch, when the schedule has already advanced
+        self.rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         values = trainer.callback_metrics  # on all ranks: reading metrics is a collective operation

@@ -106,7 +106,7 @@ def find_stage(runs_root: Path, name: str) -> tuple[Path, Handoff] | None:
 
 
 def _is_by_this_code(run: Run) -> bool:
-    """Whether the current code trained all stages of the run."""
+    """Whether the current code started the run; other code may have trained stages of an older run."""
     return run.record["code_sha256"] == code_digest()
 
 

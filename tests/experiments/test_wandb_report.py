@@ -36,7 +36,7 @@ def test_rows_are_those_with_wandb_runs(tmp_path):
 def test_runs_of_several_data_are_refused(tmp_path):
     write_runs(tmp_path, "table2_base")
     write_runs(tmp_path, "table2_wl", data="celebdf_v2")
-    with pytest.raises(UserError, match="several data or models"):
+    with pytest.raises(UserError, match="several datasets or models"):
         dashboard.find_rows(tmp_path)
 
 
@@ -49,7 +49,7 @@ def test_a_folder_without_wandb_runs_is_one_sentence(tmp_path, capsys):
 
 def test_without_wandb_workspaces_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-    with pytest.raises(UserError, match=r"pip install '.\[dashboard\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.\[dashboard\]'"):
         dashboard.build_report(ROWS, "deepfake_ms", "me")
 
 

@@ -299,7 +299,7 @@ def test_in_a_sweep_the_run_is_the_agents(tmp_path, monkeypatch):
 
 
 def test_online_without_a_login_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"logger\.offline=false needs a login .* `wandb login`"):
+    with pytest.raises(UserError, match=r"logger\.offline=false needs a Weights & Biases login: run `wandb login`"):
         make_log(tmp_path / "base" / "seed_0", offline=False)
     assert list(tmp_path.iterdir()) == []
 
