@@ -200,7 +200,7 @@ def _explain(error: Exception) -> str | None:
 
 
 def print_error(sentence: object) -> None:
-    """Print an error on standard error, whatever brackets are in it."""
+    """Print an error on standard error; square brackets are not markup."""
     text = Text.assemble(("error: ", "bold red"), str(sentence))
     Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 

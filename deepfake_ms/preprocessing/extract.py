@@ -111,7 +111,7 @@ def extract_faces(
 
 
 class _Video:
-    """Reads the frames of a video's files and remembers which files failed, and why."""
+    """Reads the frames of a video's files and records which files failed, and why."""
 
     def __init__(self, sources: Sequence[Source], fps: float) -> None:
         self.sources = sources

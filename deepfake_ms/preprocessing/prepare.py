@@ -145,7 +145,7 @@ def prepare_corpus(
 
 
 def _now() -> str:
-    """The time in UTC, so that later times are later in alphabetical order too, on whatever machine."""
+    """The time in UTC as text whose alphabetical order is the order in time, on all machines."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 

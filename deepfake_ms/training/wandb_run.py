@@ -1,7 +1,7 @@
 """One Weights & Biases run per curriculum, rebuilt from the files in the run's folder.
 
 `metrics.csv` and `chain.json` are the reference. Whatever they contain and W&B lacks is logged: epoch by epoch while a
-stage trains, at once for a stage that was taken over. A run that is killed and started again therefore remains one W&B
+stage trains, at once for a stage that was reused. A run that is killed and started again therefore remains one W&B
 run with continuous steps, and a finished run that is started again logs nothing. Offline, each start rewrites its W&B
 folder from these files and removes the previous one, so that `wandb sync` never has to merge fragments.
 """
@@ -32,7 +32,7 @@ from deepfake_ms.training.stage_chain import CHAIN_NAME, Handoff, read_chain
 ID_NAME = "wandb_id.txt"
 STATE_NAME = "wandb_logged.json"
 STEP = "trainer/global_step"
-"""The horizontal axis: optimizer steps over all stages, counted from 0 as Lightning does."""
+"""The x axis: optimizer steps over all stages, counted from 0 as Lightning does."""
 CURVE_POINTS = 1000
 
 

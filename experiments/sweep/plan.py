@@ -54,7 +54,7 @@ class PlannedRun:
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """Hashes of the stages that are still to be trained or taken over."""
+        """Hashes of the stages that are still to be trained or reused."""
         return self.stages[self.finished :]
 
 
