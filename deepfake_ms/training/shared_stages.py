@@ -106,8 +106,9 @@ def find_stage(runs_root: Path, name: str) -> tuple[Path, Handoff] | None:
 
 
 def _is_by_this_code(run: Run) -> bool:
-    """Whether the current code started the run; other code may have trained stages of an older run."""
-    return run.record["code_sha256"] == code_digest()
+    """Whether the current code started the run and trained all its finished stages."""
+    trained = [each["code_sha256"] for handoff in read_chain(run.folder) for each in handoff.trained_by]
+    return {run.record["code_sha256"], *trained} == {code_digest()}
 
 
 def _without_name(settings: object) -> object:
