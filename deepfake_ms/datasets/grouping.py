@@ -30,7 +30,8 @@ _MAX_DIGITS = 9
 """A longer number, such as a time stamp, could overflow the manifest's 32-bit frame index."""
 
 _COUNTED = re.compile(r"(?P<word>[A-Za-z]*)[ _.-]?(?P<frame>\d+)")
-_NAMED = re.compile(r"(?P<video>.+)_(?P<frame>\d{1,9})")
+_NAMED = re.compile(r"(?P<video>.+)[_-](?P<frame>\d{1,9})")
+_WITH_FRAME = re.compile(r"(?P<video>.*?)[_ .-]*frames?[_ .-]?\(?(?P<frame>\d+)\)?(?P<rest>[^0-9a-z].*)?", re.I)
 
 
 def group_images(
@@ -44,7 +45,9 @@ def group_images(
       of the *folder*: ``fake/000_003/0011.png`` is frame 11 of ``fake/000_003``. A class folder, a folder of a split
       (``train``, ``valid``, ...) and the corpus root are no videos: there, numbered images are unrelated photos, and
       each is a video of its own. Only ``frame_0011.png`` is a frame even there.
-    - ``VIDEO_12.jpg`` is frame 12 of ``VIDEO`` in its folder, as in DFDC's ``FAKEVIDEO_ORIGINALVIDEO_FRAME.jpg``.
+    - ``VIDEO_12.jpg`` or ``VIDEO-12.jpg`` is frame 12 of ``VIDEO`` in its folder, as in DFDC's
+      ``FAKEVIDEO_ORIGINALVIDEO_FRAME.jpg``; so is ``VIDEO_frame12.jpg``. What follows the number of the frame, as in
+      ``VIDEO_frame12_face0.jpg``, is no part of the video; these images are numbered in the order of their names.
     - Every other image is a video of its own. Its id is its path without suffix, or with it if another image has the
       same.
 
@@ -96,6 +99,10 @@ def _by_name(path: PurePosixPath) -> tuple[str, str, int | None]:
         return BY_FOLDER, folder.as_posix(), _frame(counted["frame"])
     if counted and word in _FRAME_WORDS:
         return BY_NAME, (folder / counted["word"]).as_posix(), _frame(counted["frame"])
+    if framed := _WITH_FRAME.fullmatch(path.stem):
+        video = folder / framed["video"] if framed["video"] else folder if is_video else folder / "frame"
+        frame = None if framed["rest"] else _frame(framed["frame"])
+        return BY_FOLDER if video == folder else BY_NAME, video.as_posix(), frame
     if named and word not in _PHOTO_WORDS:
         return BY_NAME, (folder / named["video"]).as_posix(), int(named["frame"])
     return ALONE, file_id(path), None

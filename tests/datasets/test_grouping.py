@@ -34,6 +34,10 @@ def rules(*names, **options):
         ("fake/aaa_bbb_12.jpg", ("fake/aaa_bbb", 12)),
         ("fake/000_003_0011.png", ("fake/000_003", 11)),
         ("fake/id0/VIDEO_12.jpg", ("fake/id0/VIDEO", 12)),
+        ("fake/000_003-0011.png", ("fake/000_003", 11)),
+        ("fake/VIDEO_frame12.jpg", ("fake/VIDEO", 12)),
+        ("fake/VIDEO_frame_12.jpg", ("fake/VIDEO", 12)),
+        ("fake/id0/frame (12).jpg", ("fake/id0", 12)),
     ],
 )
 def test_images_that_are_frames(name, expected):
@@ -45,6 +49,7 @@ def test_images_that_are_frames(name, expected):
     [
         *("real/7.bmp", "0001.png", "test/fake/0001.png", "real/valid/0001.png"),
         *("real/real_00001.jpg", "fake/img_12.jpg", "fake/IMG1234.JPG", "train/real/photo 3.png"),
+        *("real/framework.png", "real/frameA.png", "real/photo-1.jpg"),
         *("real/portrait.png", "fake/id0/cover.png", "real/camera_20230115123456.jpg", "real/v1.2.png"),
     ],
 )
@@ -60,6 +65,13 @@ def test_unrelated_numbered_photos_do_not_become_a_video():
 def test_frames_in_one_folder_per_video_become_its_frames():
     names = [f"fake/{video:03d}/{frame:03d}.png" for video in range(3) for frame in range(8)]
     assert set(grouped(*names).values()) == {(f"fake/{video:03d}", frame) for video in range(3) for frame in range(8)}
+
+
+def test_what_follows_the_number_of_a_frame_is_no_part_of_the_video():
+    frames = ("a/frame_1", "a/frame_2", "b_frame1")
+    names = [f"fake/{frame}_face{face}.png" for frame in frames for face in range(2)]
+    videos = [("fake/a", 0), ("fake/a", 1), ("fake/a", 2), ("fake/a", 3), ("fake/b", 0), ("fake/b", 1)]
+    assert list(grouped(*names).values()) == videos
 
 
 def test_images_that_differ_only_in_their_suffix_are_different_videos():
