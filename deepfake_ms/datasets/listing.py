@@ -4,7 +4,7 @@ import os
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
-from deepfake_ms.datasets.source import media_of, portable
+from deepfake_ms.datasets.source import PREPARED_NAME, media_of, portable
 
 HIDDEN = "hidden"
 UNKNOWN_TYPE = "of a type that cannot be read here"
@@ -12,6 +12,7 @@ DANGLING = "links to nothing"
 REPEATED = "links to a folder that is read anyway"
 UNLISTABLE = "folders that cannot be opened"
 SPECIAL = "neither files nor folders"
+PREPARED = "folders of prepared faces"
 OUTSIDE = "outside the folders of the layout"
 
 
@@ -73,6 +74,9 @@ class Listing:
                 self.ignore(REPEATED, current)
                 continue
             self._listed.add(real)
+            if os.path.isfile(current / PREPARED_NAME):  # noqa: PTH113
+                self.ignore(PREPARED, current)
+                continue
             self._note_link(current)
             try:
                 entries = sorted(current.iterdir())

@@ -30,6 +30,9 @@ IMAGE_SUFFIXES = frozenset(Image.registered_extensions()) & {
 CORPUS_NAME = "corpus.json"
 """Description of a drawn corpus."""
 
+PREPARED_NAME = "prepared.json"
+"""Description of a folder of prepared faces, which may lie in a corpus but is no part of it."""
+
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_ms.datasets import Corpus
+from deepfake_ms.datasets.source import PREPARED_NAME
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import MANIFEST_NAME
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
-PREPARED_NAME = "prepared.json"
 REPORT_NAME = "report.json"
 
 _KNOWN_FILES = 20

@@ -75,3 +75,11 @@ def test_common_suffixes_are_known(tmp_path, suffix):
     (source,) = find_corpus("folder", make(tmp_path, f"real/a{suffix}")).sources
     assert source.media == ("video" if suffix.lower() in VIDEO_SUFFIXES else "image")
     assert suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+
+
+def test_prepared_faces_in_a_corpus_are_no_part_of_it(tmp_path):
+    """`data.root=.` with the default prepared_root: the second preparation would read the crops of the first."""
+    make(tmp_path, "a.mp4", "prepared/folder-123/prepared.json", "prepared/folder-123/crops/a/00000.bmp")
+    corpus = find_corpus("folder", tmp_path)
+    assert [source.name for source in corpus.sources] == ["a.mp4"]
+    assert corpus.ignored == {"folders of prepared faces": ["prepared/folder-123"]}
