@@ -143,17 +143,21 @@ class TrainerSettings:
                 broadcast_buffers=False,
             )
         try:
+            if strategy == "auto":
+                environment = LightningEnvironment()  # one process: SLURM's variables may be those of an allocation
+            else:
+                environment = SLURMEnvironment(auto_requeue=False) if SLURMEnvironment.detect() else None
             trainer = L.Trainer(
                 **settings,
                 use_distributed_sampler=False,  # our loaders distribute the faces and count none twice
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
-                plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+                plugins=[environment] if environment else None,
                 callbacks=[ModelSwitches(self.compile, self.channels_last), *callbacks],
                 **arguments,
             )
-        except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
+        except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError, RuntimeError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(f"trainer.lightning: Lightning rejects {dict(self.lightning)}: {reason}.") from error
         if isinstance(trainer.profiler, SimpleProfiler | AdvancedProfiler):

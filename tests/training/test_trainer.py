@@ -119,6 +119,15 @@ def test_devices_are_counted_as_lightning_does(lightning, devices):
     assert count_devices(lightning) == devices
 
 
+def test_tasks_of_a_slurm_allocation_matter_to_several_processes_only(monkeypatch):
+    """`salloc --ntasks=4` leaves SLURM_NTASKS to whatever is started in it."""
+    for name, value in {"JOB_ID": "5", "NTASKS": "4", "PROCID": "3", "LOCALID": "1", "JOB_NAME": "train"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert tiny_run.trainer().world_size == 1
+    with pytest.raises(UserError, match="Use `--ntasks-per-node=4` instead"):
+        tiny_run.trainer(devices=2, strategy="ddp")
+
+
 def test_all_devices_are_counted_where_there_are_some(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert [count_devices({"accelerator": "gpu", "devices": each}) for each in ("auto", -1, "-1")] == [4, 4, 4]
