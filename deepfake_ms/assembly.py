@@ -32,7 +32,7 @@ def find_faces(cfg: DictConfig) -> PreparedFaces:
         raise UserError(f"data.root={cfg.data.root}: give the corpus's folder, or prepared=FOLDER with its faces.")
     folder = find_prepared(
         Path(cfg.prepared_root),
-        cfg.data.name,
+        str(cfg.data.name),
         Path(cfg.data.root),
         OmegaConf.to_container(cfg.data.options),
         PreparationSettings(**OmegaConf.to_container(cfg.preparation)),
@@ -93,7 +93,7 @@ def run_config(cfg: DictConfig, fingerprint: str) -> dict:
         )
     return {
         **config,
-        "data": {"name": cfg.data.name, "fingerprint": fingerprint},
+        "data": {"name": str(cfg.data.name), "fingerprint": fingerprint},
         "trainer": decisive_settings(trainer),
     }
 

@@ -4,11 +4,13 @@ import difflib
 import errno
 import functools
 import io
+import os
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_loader import ConfigLoader
@@ -45,6 +47,9 @@ OPEN = ("curriculum.stages.", "trainer.lightning.", "optimization.optimizer.", "
 
 WHOLE = ("optimization.optimizer", "optimization.schedule")
 """Mappings that an override ``{...}`` replaces whole; Hydra would merge it with the arguments of the old name."""
+
+CHECKED_BY_RECEIVER = ("data", "preparation", "seed", "trainer.lightning", "workers")
+"""Keys whose values may be of several kinds, or are checked where they are used."""
 
 RENAMED = {
     "recipe": "optimization",
@@ -89,6 +94,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> None:
             try:
+                _refuse_other_kinds(_as_in_files(config_name), OmegaConf.to_container(cfg))
                 task(resolve_stage_choices(cfg))
             except (UserError, MissingMandatoryValue, OSError) as error:
                 if (sentence := _explain(error)) is None:
@@ -109,6 +115,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
             hush()
             isolated.register()
             _refuse_old_keys(sys.argv[1:])
+            _refuse_null_groups(sys.argv[1:])
             sys.argv[1:] = complete_overrides(sys.argv[1:])
             try:
                 compose_and_run()
@@ -136,11 +143,12 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
 def complete_overrides(arguments: Sequence[str]) -> list[str]:
     """The arguments in the form that Hydra needs.
 
-    ``++`` is put before keys that may be added (`OPEN`), mappings in `WHOLE` are replaced whole, and paths that Hydra
-    cannot parse, such as those with parentheses or umlauts, are quoted.
+    ``++`` is put before keys that may be added (`OPEN`), mappings in `WHOLE` are replaced whole, values that Hydra
+    cannot parse, such as those with parentheses or umlauts, are quoted, and ``~/`` becomes the home folder, which the
+    shell does not replace after an equals sign.
     """
     completed = []
-    for argument in map(_quote_path, arguments):
+    for argument in map(_quote, arguments):
         key, _, value = argument.partition("=")
         if key in WHOLE and value.lstrip().startswith("{"):
             completed += [f"~{key}", f"+{argument}"]
@@ -149,9 +157,12 @@ def complete_overrides(arguments: Sequence[str]) -> list[str]:
     return completed
 
 
-def _quote_path(argument: str) -> str:
+def _quote(argument: str) -> str:
     key, _, value = argument.partition("=")
-    if "/" not in value or value.startswith(("'", '"', "[", "{")):
+    if value.startswith("~/"):
+        value = os.path.expanduser(value)  # noqa: PTH111 Path would raise where there is no home
+        argument = f"{key}={value}"
+    if not value or value.startswith(("'", '"', "[", "{")):
         return argument
     try:
         OverridesParser.create().parse_override(argument)
@@ -159,6 +170,43 @@ def _quote_path(argument: str) -> str:
         escaped = value.replace("'", r"\'")
         return f"{key}='{escaped}'"
     return argument
+
+
+def _as_in_files(config_name: str) -> dict[str, Any]:
+    """The configuration with the chosen files and none of the command line's single values."""
+    loader = GlobalHydra.instance().config_loader()
+    choices = [
+        override
+        for override in HydraConfig.get().overrides.task
+        if loader.get_group_options(OverridesParser.create().parse_override(override).key_or_group)
+    ]
+    return OmegaConf.to_container(hydra.compose(config_name, overrides=choices))
+
+
+def _refuse_other_kinds(as_in_files: Mapping[str, Any], chosen: Mapping[str, Any], above: str = "") -> None:
+    """Check that a table stays a table, a number a number, and true or false one of the two.
+
+    Hydra reads ``no`` as a word, which would count as true.
+
+    Raises:
+        UserError: a value is of another kind than in the files.
+    """
+    for name, before in as_in_files.items():
+        value, key = chosen.get(name, before), f"{above}{name}"
+        if key in CHECKED_BY_RECEIVER or str(value).startswith("${"):
+            continue
+        if isinstance(before, dict):
+            if not isinstance(value, dict):
+                raise UserError(f"{key}={value}: {key} is a table of settings: set {key}.<setting>=<value>.")
+            _refuse_other_kinds(before, value, f"{key}.")
+        elif isinstance(before, list):
+            if not isinstance(value, list):
+                raise UserError(f"{key}={value}: give a list, such as {before}.")
+        elif isinstance(before, bool):
+            if not isinstance(value, bool):
+                raise UserError(f"{key}={value}: write true or false.")
+        elif isinstance(before, int | float) and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(f"{key}={value}: give a number, such as {before}.")
 
 
 def resolve_stage_choices(cfg: DictConfig) -> DictConfig:
@@ -214,6 +262,15 @@ def _refuse_old_keys(arguments: Sequence[str]) -> None:
                 sys.exit(2)
         if key == "model" and value.endswith("_small"):
             print_error(f"{argument} is an old name: it is now model={value.removesuffix('_small')} size=small.")
+            sys.exit(2)
+
+
+def _refuse_null_groups(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        group, _, value = argument.partition("=")
+        if value == "null" and (CONFIG_FOLDER / group).is_dir():
+            choices = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml")))
+            print_error(f"{argument}: leave it out, or choose one of {choices}.")
             sys.exit(2)
 
 

@@ -13,8 +13,8 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from deepfake_ms.assembly import run_config, trainer_settings
-from deepfake_ms.cli import COMMANDS, CONFIG_FOLDER, compose
+from deepfake_ms.assembly import find_faces, run_config, trainer_settings
+from deepfake_ms.cli import COMMANDS, CONFIG_FOLDER, complete_overrides, compose
 from deepfake_ms.data.augmentation import build_augmentation, ordered
 from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.errors import UserError
@@ -312,6 +312,9 @@ def test_a_schedule_or_optimizer_with_a_name_replaces_the_one_of_the_files(call)
         (("curriculum.stages.0.mask=eyes",), r"set curriculum\.stages\.0\.faces=masked"),
         (("curriculum.stages.0.share=0.5",), "shares add up to 0.5"),
         (("optimization.mode=best",), r"optimization\.mode=best"),
+        (("optimization.monitor=accuracy",), r"monitor=accuracy is unknown; choose from validation/accuracy, "),
+        (("optimization.monitor=validation/auroc",), r"worst epoch by .*validation/auroc: set optimization\.mode=max"),
+        (("optimization.epochs=2.5",), r"optimization\.epochs=2\.5: give a whole number"),
         (("curriculum.carry=worst",), r"curriculum\.carry=worst is unknown; choose from best, last"),
         (("curriculum.stages.0.carry=worst",), r"carry=worst is unknown"),
         (("optimization.gradient_clip.norm=0",), r"gradient_clip\.norm=0: give a positive number"),
@@ -331,6 +334,54 @@ def test_a_schedule_or_optimizer_with_a_name_replaces_the_one_of_the_files(call)
 def test_a_wrong_setting_is_refused_before_training(overrides, sentence):
     with pytest.raises(UserError, match=sentence):
         run_config(compose(*overrides), "abc")
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("evaluate=no", "evaluate=no: write true or false."),
+        ("trainer.compile=off", "trainer.compile=off: write true or false."),
+        ("optimization.epochs=null", "optimization.epochs=None: give a number, such as "),
+        ("optimization.batch_size=true", "optimization.batch_size=True: give a number, such as "),
+        ("loss.class_weights.fake=high", "loss.class_weights.fake=high: give a number, such as 1"),
+        ("loss.class_weights=null", "loss.class_weights=None: loss.class_weights is a table of settings: set "),
+        ("optimization.schedule=null", "optimization.schedule is a table of settings"),
+        ("curriculum.stages=null", "curriculum.stages=None: give a list"),
+        ("split.fractions=0.6", "split.fractions=0.6: give a list, such as [0.6, 0.2, 0.2]."),
+        ("model=null", "model=null: leave it out, or choose one of bit, caddm, "),
+        ("experiment=null", "experiment=null: leave it out, or choose one of loss_weight, "),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(call, override, sentence):
+    status, _, errors = call("train", override)
+    assert status == 2, errors
+    assert sentence in errors
+    assert "Traceback" not in errors
+
+
+def test_a_value_that_hydra_cannot_parse_is_quoted():
+    assert complete_overrides(["name=größe (2)", "seed=0,1", "experiment=glob(table2_*)"]) == [
+        "name='größe (2)'",
+        "seed=0,1",
+        "experiment=glob(table2_*)",
+    ]
+
+
+def test_a_corpus_may_be_named_by_a_number(monkeypatch):
+    monkeypatch.setattr("deepfake_ms.assembly.find_prepared", lambda _, name, *rest: Path(name))
+    monkeypatch.setattr("deepfake_ms.assembly.PreparedFaces.read", lambda folder: folder)
+    cfg = compose("data=folder", "data.root=somewhere", "data.name=2024")
+    assert find_faces(cfg) == Path("2024")  # as prepare names it
+    assert run_config(cfg, "abc")["data"]["name"] == "2024"
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna (x)")
+    assert complete_overrides(["data.root=~/faces", "prepared_root=~/b", "~optimization.schedule"]) == [
+        "data.root='/home/anna (x)/faces'",
+        "prepared_root='/home/anna (x)/b'",
+        "~optimization.schedule",
+    ]
 
 
 def test_help_and_job_config(call, tmp_path):

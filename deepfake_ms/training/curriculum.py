@@ -18,6 +18,11 @@ GROUPS = ("mask", "augmentation", "loss", "optimization")
 STAGE_KEYS = ("faces", "share", *GROUPS, "freeze", "carry")
 STAGE_OPTIMIZATION = ("name", "optimizer", "schedule", "batch_size", "gradient_clip")
 CLIPPING = ("norm", "value")
+MONITORS = {
+    **dict.fromkeys((f"validation/{name}" for name in ("accuracy", "balanced_accuracy", "macro_f1", "auroc")), "max"),
+    **dict.fromkeys((f"validation/{name}" for name in ("loss", "real_error", "fake_error")), "min"),
+}
+"""Metric that finds the best epoch -> whether the best is its highest or lowest value."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,13 @@ class Curriculum:
     def __post_init__(self):
         if self.mode not in ("max", "min"):
             raise UserError(f"optimization.mode={self.mode} is unknown; choose max or min.")
+        if self.monitor not in MONITORS:
+            raise UserError(f"optimization.monitor={self.monitor} is unknown; choose from {', '.join(MONITORS)}.")
+        if self.mode != (better := MONITORS[self.monitor]):
+            raise UserError(
+                f"optimization.mode={self.mode} would keep the worst epoch by optimization.monitor={self.monitor}: set "
+                f"optimization.mode={better}."
+            )
 
     @classmethod
     def resolve(cls, config: Mapping) -> Self:
@@ -171,8 +183,10 @@ def split_epochs(shares: Sequence[float], epochs: int) -> list[int]:
     """Whole epochs for each stage, at least one, that add up to `epochs` and follow the shares as closely as possible.
 
     Raises:
-        UserError: there are fewer epochs than stages.
+        UserError: there are fewer epochs than stages, or `epochs` is no whole number.
     """
+    if not isinstance(epochs, int):
+        raise UserError(f"optimization.epochs={epochs}: give a whole number.")
     if epochs < len(shares):
         raise UserError(f"optimization.epochs={epochs} is too few for {len(shares)} stages: give each at least one.")
     ends = [round(total * epochs) for total in accumulate(shares)]
