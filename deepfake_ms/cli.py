@@ -184,7 +184,7 @@ def _as_in_files(config_name: str) -> dict[str, Any]:
 
 
 def _refuse_other_kinds(as_in_files: Mapping[str, Any], chosen: Mapping[str, Any], above: str = "") -> None:
-    """Check that a table stays a table, a number a number, and true or false one of the two.
+    """Check that a table stays a table, a number a number, true or false one of the two, and that no text is null.
 
     Hydra reads ``no`` as a word, which would count as true.
 
@@ -207,6 +207,8 @@ def _refuse_other_kinds(as_in_files: Mapping[str, Any], chosen: Mapping[str, Any
                 raise UserError(f"{key}={value}: write true or false.")
         elif isinstance(before, int | float) and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise UserError(f"{key}={value}: give a number, such as {before}.")
+        elif isinstance(before, str) and value is None:
+            raise UserError(f"{key}=null: set {key}=..., or leave it out.")
 
 
 def resolve_stage_choices(cfg: DictConfig) -> DictConfig:

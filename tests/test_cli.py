@@ -348,6 +348,8 @@ def test_a_wrong_setting_is_refused_before_training(overrides, sentence):
         ("optimization.schedule=null", "optimization.schedule is a table of settings"),
         ("curriculum.stages=null", "curriculum.stages=None: give a list"),
         ("split.fractions=0.6", "split.fractions=0.6: give a list, such as [0.6, 0.2, 0.2]."),
+        ("runs_root=null", "runs_root=null: set runs_root=..., or leave it out."),
+        ("prepared_root=null", "prepared_root=null: set prepared_root=..., or leave it out."),
         ("model=null", "model=null: leave it out, or choose one of bit, caddm, "),
         ("experiment=null", "experiment=null: leave it out, or choose one of loss_weight, "),
     ],

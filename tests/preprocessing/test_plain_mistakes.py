@@ -26,7 +26,7 @@ def corpus(tmp_path):
         (["data.root=2023"], "data.root=2023 is not a path: write data.root=./2023."),
         (["data.root="], "data.root='' is not a path"),
         (["data.root=nowhere"], "The corpus root nowhere does not exist"),
-        (["prepared_root=null"], "prepared_root=None is not a path"),
+        (["prepared_root=null"], "prepared_root=null: set prepared_root=..., or leave it out."),
         (["prepared_root=corpus/real/a.png"], "corpus/real/a.png: File exists; check that it is what"),
         (["prepared_root=corpus/real/a.png/b"], "corpus/real/a.png/b: Not a directory; check that"),
         (["workers=null"], "workers=None is no number of processes: choose 0, 1, 2, ... or auto for all cores."),
