@@ -48,7 +48,10 @@ OPEN = ("curriculum.stages.", "trainer.lightning.", "optimization.optimizer.", "
 WHOLE = ("optimization.optimizer", "optimization.schedule")
 """Mappings that an override ``{...}`` replaces whole; Hydra would merge it with the arguments of the old name."""
 
-CHECKED_BY_RECEIVER = ("data", "preparation", "seed", "trainer.lightning", "workers")
+CHECKED_BY_RECEIVER = (
+    *("data", "preparation", "seed", "workers", "trainer.lightning"),
+    *("trainer.num_workers", "trainer.save_every_n_steps", "trainer.timeout_s"),
+)
 """Keys whose values may be of several kinds, or are checked where they are used."""
 
 RENAMED = {
