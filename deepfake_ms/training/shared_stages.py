@@ -24,6 +24,8 @@ from deepfake_ms.training.stage_chain import CHAIN_NAME, LAST, Handoff, checkpoi
 from deepfake_ms.training.trainer import TrainerSettings, starts_other_processes
 
 FOLDER = ".stages"
+CHOICES = ("mask", "augmentation", "loss")
+"""Settings of a stage whose name is only a label; an optimizer and a schedule are what their names say."""
 
 
 def hash_stages(config: dict, code: str) -> list[str]:
@@ -35,8 +37,8 @@ def hash_stages(config: dict, code: str) -> list[str]:
     """
     hashes: list[str] = []
     for stage in config["curriculum"]["stages"]:
-        # Names do not matter: `weighted` with weight 1 is `cross_entropy`.
-        settings = {key: _without_name(value) for key, value in stage.items()}
+        # The name of a choice changes nothing: `weighted` with weight 1 is `cross_entropy`. That of an optimizer does.
+        settings = {key: _without_name(value) if key in CHOICES else value for key, value in stage.items()}
         decisive = {
             **{key: config[key] for key in ("split", "seed", "trainer")},
             "model": _without_name(config["model"]),
@@ -111,8 +113,8 @@ def _is_by_this_code(run: Run) -> bool:
     return {run.record["code_sha256"], *trained} == {code_digest()}
 
 
-def _without_name(settings: object) -> object:
-    return {key: value for key, value in settings.items() if key != "name"} if isinstance(settings, dict) else settings
+def _without_name(settings: dict | None) -> dict | None:
+    return {key: value for key, value in settings.items() if key != "name"} if settings else settings
 
 
 def _link(source: Path, target: Path) -> None:

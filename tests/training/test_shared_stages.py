@@ -32,6 +32,8 @@ HASHES = hash_stages(CONFIG, "1.0")
         {"augmentation.transforms.HorizontalFlip.p": 0.4},
         {"optimization.batch_size": 8},
         {"optimization.optimizer.lr": 0.1},
+        {"optimization.optimizer.name": "Adam"},
+        {"optimization.schedule": {"name": "StepLR", "step_size": 1}},
         {"optimization.monitor": "validation/auroc"},
         {"split.seed": 1},
         {"data.fingerprint": "def"},
