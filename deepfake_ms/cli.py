@@ -42,7 +42,13 @@ CONFIG_FOLDER = _CHECKOUT if _CHECKOUT.is_dir() else Path(str(files("deepfake_ms
 STAGE_GROUPS = ("mask", "augmentation", "loss", "optimization")
 """Config groups that a stage of a curriculum can name a choice of."""
 
-OPEN = ("curriculum.stages.", "trainer.lightning.", "optimization.optimizer.", "optimization.schedule.")
+OPEN = (
+    "curriculum.stages.",
+    "trainer.lightning.",
+    "optimization.optimizer.",
+    "optimization.schedule.",
+    "augmentation.transforms.",
+)
 """Keys below which overrides may add keys that the files lack; the code that receives them rejects unknown ones."""
 
 WHOLE = ("optimization.optimizer", "optimization.schedule")
@@ -291,10 +297,15 @@ def _name_nearest_keys(config_name: str, arguments: list[str]) -> None:
                 good.append(argument)
             except HydraException:
                 bad.append(argument.split("=")[0].lstrip("+~"))
-        known = list(_keys(hydra.compose(config_name, overrides=good)))
+        cfg = hydra.compose(config_name, overrides=good)
+        known = list(_keys(cfg))
         loader: ConfigLoader = GlobalHydra.instance().config_loader()
         known += loader.list_groups("")
     for key in bad:
+        if key.startswith("curriculum.stages.") and "curriculum" in cfg:
+            last = f"the last stage of curriculum={cfg.curriculum.name} is {len(cfg.curriculum.stages) - 1}"
+            print(f"There is no '{key}': stages count from 0, and {last}.", file=sys.stderr)
+            continue
         nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         if nearest and nearest[0] != key:
             print(f"There is no key '{key}'; the nearest is '{nearest[0]}'.", file=sys.stderr)

@@ -327,6 +327,8 @@ def test_a_schedule_or_optimizer_with_a_name_replaces_the_one_of_the_files(call)
         (("optimization.optimizer.momentun=1",), "AdamW rejects"),
         (("optimization.schedule.name=Foo",), "neither in torch.optim.lr_scheduler nor in timm.scheduler"),
         (("augmentation.transforms.HorizontalFlip.p=2",), "HorizontalFlip rejects"),
+        (("augmentation.transforms.HorizontalFlip.q=1",), "HorizontalFlip has no argument q"),
+        (("augmentation.transforms.VerticalFlipp.p=1",), "nearest name is VerticalFlip"),
         (("loss.class_weights.fake=0",), "give a positive number"),
         (("mask.shape=star", "curriculum=masked_cropped_masked"), r"mask\.shape=star is unknown"),
     ],
@@ -406,7 +408,7 @@ def test_help_and_job_config(call, tmp_path):
         (("optimization.epoch=3",), "no key 'optimization.epoch'; the nearest is 'optimization.epochs'"),
         (("los=weighted", "seed=3"), "no key 'los'; the nearest is 'loss'"),
         (("loss=wieghted",), "weighted_as_released"),
-        (("augmentation.transforms.VerticalFlipp.p=1",), "nearest is 'augmentation.transforms.VerticalFlip.p'"),
+        (("curriculum.stages.1.augmentation=none",), "the last stage of curriculum=cropped is 0"),
     ],
 )
 def test_a_typo_is_an_error_that_names_the_nearest_key(call, overrides, named):
