@@ -22,18 +22,25 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--experiments", default="table2_*", help="shell pattern (default: %(default)s)")
     parser.add_argument("--exclude", default="", help="experiments to leave out: shell patterns, separated by commas")
-    parser.add_argument("--seeds", default="0,1,2", help="separated by commas (default: %(default)s)")
+    parser.add_argument("--seeds", type=seeds_of, default="0,1,2", help="separated by commas (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", help="for every run, as for deepfake-ms train")
     options = parser.parse_args(arguments)
     try:
-        seeds = [int(seed) for seed in options.seeds.split(",")]
         experiments = find_experiments(options.experiments, options.exclude.split(","))
-        runs = plan_runs(experiments, seeds, options.overrides)
+        runs = plan_runs(experiments, options.seeds, options.overrides)
     except (UserError, HydraException) as error:
         print_error(error)
         sys.exit(2)
     print_plan(runs, options.jobs, Console(soft_wrap=True, highlight=False))
+
+
+def seeds_of(value: str) -> list[int]:
+    """Seeds as Hydra's sweeps take them: ``0,1,2``."""
+    try:
+        return [int(seed) for seed in value.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{value} are not whole numbers separated by commas") from error
 
 
 if __name__ == "__main__":

@@ -160,7 +160,12 @@ def test_the_program_prints_its_plan(capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--experiments", "nothing"], "No experiment is called nothing"), (["sede=1"], "sede"), (["mask=hat"], "hat")],
+    [
+        (["--experiments", "nothing"], "No experiment is called nothing"),
+        (["--seeds", "0,a"], "0,a are not whole numbers separated by commas"),
+        (["sede=1"], "sede"),
+        (["mask=hat"], "hat"),
+    ],
 )
 def test_the_program_refuses_unknown_names(capsys, arguments, message):
     with pytest.raises(SystemExit) as stop:
