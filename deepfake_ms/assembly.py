@@ -103,7 +103,7 @@ def _digest_checkpoints(checkpoint: str | Mapping[str, str | None] | None) -> di
     paths = checkpoint.values() if isinstance(checkpoint, Mapping) else [checkpoint]
     digests = {}
     for path in filter(None, paths):
-        if not Path(path).is_file():
+        if not isinstance(path, str) or not Path(path).is_file():
             raise UserError(f"model.checkpoint={path} is not a file: download it, or set model.checkpoint=null.")
         digests[path] = sha256_of(Path(path))
     return digests

@@ -229,7 +229,7 @@ def resolve_stage_choices(cfg: DictConfig) -> DictConfig:
     stages = cfg.curriculum.stages if "curriculum" in cfg else []
     for position, stage in enumerate(stages):
         for group in STAGE_GROUPS:
-            if isinstance(choice := stage.get(group), str):
+            if OmegaConf.is_dict(stage) and isinstance(choice := stage.get(group), str):
                 try:
                     chosen = hydra.compose(overrides=[f"+{group}={choice}"])[group]
                 except HydraException as error:

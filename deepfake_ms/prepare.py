@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepfake_ms.cli import entry_point
-from deepfake_ms.datasets import find_corpus
+from deepfake_ms.datasets import find_corpus, require_both_classes
 from deepfake_ms.datasets.miniature import MiniatureSettings, draw_corpus
 from deepfake_ms.errors import UserError
 from deepfake_ms.preprocessing.disk import explain_disk_errors
@@ -34,6 +34,7 @@ def main(cfg: DictConfig) -> None:
             with progress_bar("drawing the miniature corpus", "videos", console) as progress:
                 draw_corpus(MiniatureSettings(**_mapping(cfg.data.draw, "data.draw")), root, workers, progress)
         corpus = find_corpus(cfg.data.layout, root, _mapping(cfg.data.options, "data.options"))
+    require_both_classes(corpus)
     with (
         progress_bar("reading the corpus", "files", console, lines=False) as hashing,
         progress_bar("finding faces", "videos", console) as progress,

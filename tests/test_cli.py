@@ -330,6 +330,8 @@ def test_a_schedule_or_optimizer_with_a_name_replaces_the_one_of_the_files(call)
         (("augmentation.transforms.HorizontalFlip.q=1",), "HorizontalFlip has no argument q"),
         (("augmentation.transforms.VerticalFlipp.p=1",), "nearest name is VerticalFlip"),
         (("loss.class_weights.fake=0",), "give a positive number"),
+        (("curriculum.stages.0=null",), r"curriculum\.stages\.0=None: a stage is a table of settings"),
+        (("size=full", "model.checkpoint=true"), r"model\.checkpoint=True is not a file"),
         (("mask.shape=star", "curriculum=masked_cropped_masked"), r"mask\.shape=star is unknown"),
     ],
 )

@@ -51,7 +51,6 @@ def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = Non
         sources=tuple(sources),
         synthetic=_is_synthetic(corpus.root),
         options=options,
-        notes=[*corpus.notes, *_note_single_class(corpus)],
     )
 
 
@@ -64,9 +63,18 @@ def _is_synthetic(root: Path) -> bool:
     return isinstance(description, dict) and description.get("synthetic") is True
 
 
-def _note_single_class(corpus: Corpus) -> list[str]:
-    labels = {source.label for source in corpus.sources}
-    if len(labels.intersection(CLASS_NAMES)) != 1:
-        return []
-    label = labels.intersection(CLASS_NAMES).pop()
-    return [f"{corpus.root} has no {'fake' if label == 'real' else 'real'} files: training needs both classes."]
+def require_both_classes(corpus: Corpus) -> None:
+    """Check that labelled files are not all real or all fake.
+
+    Raises:
+        UserError: they are; it names what was not read.
+    """
+    labels = {source.label for source in corpus.sources}.intersection(CLASS_NAMES)
+    if len(labels) != 1:
+        return
+    missing = next(name for name in CLASS_NAMES if name not in labels)
+    not_read = "; ".join(f"{reason}: {', '.join(paths[:5])}" for reason, paths in corpus.ignored.items())
+    raise UserError(
+        f"{corpus.root} has no {missing} files, but training and evaluation need both classes: put them where the "
+        f"layout expects them.{f' Not read: {not_read}.' if not_read else ''}"
+    )

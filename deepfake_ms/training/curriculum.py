@@ -128,7 +128,7 @@ class Curriculum:
             UserError: a stage has an unknown key or value, or the shares do not add up to 1.
         """
         optimization = config["optimization"]
-        stages = [dict(stage) for stage in config["curriculum"]["stages"]]
+        stages = config["curriculum"]["stages"]
         for position, stage in enumerate(stages):
             _check_keys(stage, f"curriculum.stages.{position}")
         if not stages:
@@ -158,6 +158,8 @@ class Curriculum:
 
 
 def _check_keys(stage: Mapping, key: str) -> None:
+    if not isinstance(stage, Mapping):
+        raise UserError(f"{key}={stage}: a stage is a table of settings, such as {{faces: cropped, share: 1}}.")
     if unknown := [name for name in stage if name not in STAGE_KEYS]:
         raise UserError(f"{key}.{unknown[0]} is unknown: choose from {', '.join(STAGE_KEYS)}.")
     if missing := [name for name in ("faces", "share") if name not in stage]:

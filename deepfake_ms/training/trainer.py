@@ -92,6 +92,8 @@ class TrainerSettings:
         accumulated = self.lightning.get("accumulate_grad_batches", 1)
         if type(accumulated) is not int or accumulated < 1:
             raise UserError(f"trainer.lightning.accumulate_grad_batches={accumulated}: give a positive whole number.")
+        if self.lightning.get("precision") in (16, "16", "16-mixed") and self.lightning.get("accelerator") == "cpu":
+            raise UserError("trainer.lightning.precision=16-mixed needs a GPU: on a CPU choose bf16-mixed or 32-true.")
         if (strategy := self.lightning.get("strategy", "auto")) not in STRATEGIES:
             raise UserError(f"trainer.lightning.strategy={strategy} is unknown; choose from {', '.join(STRATEGIES)}.")
         if self.matmul_precision not in MATMUL_PRECISIONS:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepfake_ms.datasets import find_corpus
+from deepfake_ms.datasets import find_corpus, require_both_classes
 from deepfake_ms.errors import UserError
 
 
@@ -82,10 +82,13 @@ def test_split_folders_give_the_official_split(tmp_path):
 
 
 def test_a_class_folder_with_another_name_is_named(tmp_path):
-    corpus = find_corpus("folder", make(tmp_path, "real/a.jpg", "fakes/b.jpg", "fakes/c/d.mp4", "fakes/list.txt"))
-    assert [source.name for source in corpus.sources] == ["real/a.jpg"]
+    make(tmp_path, "real/a.jpg", "fakes/b.jpg", "fakes/c/d.mp4", "fakes/list.txt")
+    with pytest.raises(UserError, match=r"has no fake files.*outside the folders of the layout: fakes/ \(2 videos and"):
+        require_both_classes(find_corpus("folder", tmp_path))
+    make(tmp_path, "fake/e.jpg")
+    corpus = find_corpus("folder", tmp_path)
+    assert [source.name for source in corpus.sources] == ["fake/e.jpg", "real/a.jpg"]
     assert corpus.ignored == {"outside the folders of the layout": ["fakes/ (2 videos and images)"]}
-    assert corpus.notes == [f"{tmp_path} has no fake files: training needs both classes."]
 
 
 def test_unlabelled_files_are_explained(tmp_path):

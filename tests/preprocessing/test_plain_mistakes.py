@@ -13,9 +13,10 @@ from deepfake_ms.prepare import _count_workers
 
 @pytest.fixture
 def corpus(tmp_path):
-    """One blank picture: found, read, without a face."""
-    (tmp_path / "corpus/real").mkdir(parents=True)
-    cv2.imwrite(str(tmp_path / "corpus/real/a.png"), picture())
+    """Two blank pictures: found, read, without a face."""
+    for label in ("real", "fake"):
+        (tmp_path / "corpus" / label).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "corpus" / label / "a.png"), picture())
     return tmp_path / "corpus"
 
 
@@ -90,13 +91,15 @@ def test_names_with_brackets_are_printed(call, tmp_path):
     for name in ("talk [abcDEF12345].png", "talk [abcDEF12345].jpg", "[bold].mp4"):
         (tmp_path / "cor[p]us/real" / name).touch()
     cv2.imwrite(str(tmp_path / "cor[p]us/real/talk [abcDEF12345].png"), picture())
+    (tmp_path / "cor[p]us/fake").mkdir()
+    (tmp_path / "cor[p]us/fake/a.png").touch()
     status, _, errors = call("prepare", "data=folder", "data.root='cor[p]us'", "workers=0", "prepared_root='pre[/x]d'")
     assert status == 2
     assert "No face was found in the whole corpus" in errors
     assert "pre[/x]d/folder-" in errors
 
 
-def test_a_corpus_of_one_class_is_warned_of(call, shared, tmp_path):
+def test_a_corpus_of_one_class_stops(call, shared, tmp_path):
     real = tmp_path / "corpus/real"
     real.mkdir(parents=True)
     (tmp_path / "corpus/fakes").mkdir()
@@ -104,9 +107,16 @@ def test_a_corpus_of_one_class_is_warned_of(call, shared, tmp_path):
     for folder, name in ((real, "[a].jpg"), (real.parent / "fakes", "b.jpg")):
         (folder / name).write_bytes(face.read_bytes())
     (real / "[note].txt").touch()
+    status, _, errors = call("prepare", "data=folder", "data.root=corpus", "workers=0")
+    assert status == 2
+    assert "corpus has no fake files, but training and evaluation need both classes" in errors
+    assert "outside the folders of the layout: fakes/ (1 videos and images)" in errors
+    assert not list((tmp_path / "prepared").glob("*"))
+
+    (real.parent / "fake").mkdir()
+    (real.parent / "fake" / "[c].jpg").write_bytes(face.read_bytes())
     status, output, errors = call("prepare", "data=folder", "data.root=corpus", "workers=0")
     assert status == 0, errors
-    assert "Warning: corpus has no fake files: training needs both classes." in output
     assert "1 outside the folders of the layout: fakes/ (1 videos and images)" in output
     assert "1 of a type that cannot be read here: real/[note].txt" in output
-    assert "1 images, 1 videos, e.g. real/[a].jpg" in output
+    assert "2 images, 2 videos, e.g. fake/[c].jpg" in output

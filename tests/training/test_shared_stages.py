@@ -34,7 +34,7 @@ HASHES = hash_stages(CONFIG, "1.0")
         {"optimization.optimizer.lr": 0.1},
         {"optimization.optimizer.name": "Adam"},
         {"optimization.schedule": {"name": "StepLR", "step_size": 1}},
-        {"optimization.monitor": "validation/auroc"},
+        {"optimization.monitor": "validation/auroc", "optimization.mode": "max"},
         {"split.seed": 1},
         {"data.fingerprint": "def"},
         {"mask.regions.eyes.width": 1.0},
