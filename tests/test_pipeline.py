@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -320,19 +321,40 @@ def test_faces_prepared_elsewhere_are_trained_on_without_the_videos(trained, wor
     assert "Scores on test" in printed
 
 
+@pytest.mark.parametrize(
+    "processes",
+    [("trainer.num_workers=1",), ("trainer.lightning.devices=2", "trainer.lightning.strategy=ddp")],
+    ids=["in a loader worker", "in one of two processes"],
+)
+def test_a_damaged_crop_is_one_sentence(workshop, tmp_path, processes):
+    """The first crop is whole: the dataset reads its size before it starts."""
+    prepared = Path(shutil.copytree(next((workshop / "prepared").glob("miniature-*")), tmp_path / "faces"))
+    for crop in read_manifest(prepared)["crop"][1:]:
+        (prepared / crop).write_bytes(b"damaged")
+    done = subprocess.run(
+        [sys.executable, "-m", "deepfake_ms.train", *TRAIN, f"prepared={prepared}", *processes],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search(r"^error: \S+ cannot be read as an image: delete \S+faces and prepare", done.stderr, re.MULTILINE)
+
+
 @pytest.mark.parametrize("missing", ["real", "fake"])
-def test_one_class_only_can_be_prepared_but_not_trained_on(workshop, tmp_path, call, missing):
+def test_one_class_only_is_refused(workshop, tmp_path, call, missing):
     faces = read_manifest(next((workshop / "prepared").glob("miniature-*")))
     kept = faces[faces["label"] != missing].head(4)
     folder = tmp_path / "faces" / kept["label"].iloc[0]
     folder.mkdir(parents=True)
     for number, crop in enumerate(kept["crop"]):
         shutil.copy(next((workshop / "prepared").glob("miniature-*")) / crop, folder / f"person{number}_0.png")
-    common = ("data=folder", f"data.root={tmp_path / 'faces'}", "split=video")
-    assert call("prepare", *common[:2], "workers=0")[0] == 0
-    status, _, errors = call("train", *common)
+    status, _, errors = call("prepare", "data=folder", f"data.root={tmp_path / 'faces'}", "workers=0")
     assert status == 2
-    assert "needs real and fake faces" in errors
+    assert f"has no {missing} files" in errors
 
 
 @pytest.fixture(scope="module")
