@@ -54,6 +54,6 @@ def test_videos_and_frames_are_counted_per_class():
     assert "frames dropped: low probability" in text
     assert "real/[b].mp4: zero bytes" in text
     assert "1 hidden: real/[c].mp4" in text
-    assert "followed: 1, real/[d]" in text
+    assert "outside the corpus: 1, real/[d]" in text
     assert "Warning: [e] is empty" in text
     assert text.index("real") < text.index("fake")
