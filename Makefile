@@ -11,7 +11,7 @@ DATA ?= miniature_shortcut
 NAME ?= $(DATA)
 ROOT ?=
 SPLIT ?= official
-SIZE ?= small
+SIZE ?= lite
 MODEL ?= genconvit_ed
 TRAINER ?= cpu
 SEEDS ?= 0,1,2
@@ -22,8 +22,10 @@ CORPUS := data=$(DATA) data.name=$(NAME) $(if $(ROOT),"data.root=$(ROOT)")
 RUN = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) size=$(SIZE) trainer=$(TRAINER) $(OVERRIDES))
 COMMA := ,
 ROWS = table$(TABLE)_*$(if $(EXCLUDED),$(COMMA)exclude=[$(EXCLUDED)])
-# Rows of Table 1 without a small variant: linear_probe needs pretrained features, and a small senet154 would be senet.
-FULL_SIZE_ONLY := table1_linear_probe,table1_senet154
+# Rows of Table 1 without a variant of the size. small: linear_probe needs pretrained features, and a small senet154 would
+# be senet. lite: no package has their weights.
+WITHOUT_small := table1_linear_probe,table1_senet154
+WITHOUT_lite := table1_resnet50,table1_senet,table1_bit,table1_vit,table1_recce,table1_senet154
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo reproduce-table1 reproduce-table2 test test-slow test-lowest lint format clean
@@ -43,7 +45,7 @@ $(LOWEST)/.installed: constraints-lowest.txt
 
 demo: $(INSTALLED)  ## draw and prepare the miniature corpus, then train and score the paper's best row
 	$(BIN)/deepfake-ms prepare data=miniature
-	$(BIN)/deepfake-ms train experiment=table2_wl_rf_mep data=miniature
+	$(BIN)/deepfake-ms train experiment=table2_wl_rf_mep data=miniature size=lite
 
 reproduce-table1: $(INSTALLED)  ## plan, train and report all detectors of Table 1; arguments as for Table 2
 	$(REPRODUCE)
@@ -52,15 +54,15 @@ reproduce-table2: $(INSTALLED)  ## plan, train and report all rows of Table 2; D
 	$(REPRODUCE)
 
 reproduce-table1: TABLE := 1
-reproduce-table1: EXCLUDED := $(if $(filter small,$(SIZE)),$(FULL_SIZE_ONLY))
+reproduce-table1: EXCLUDED := $(WITHOUT_$(SIZE))
 reproduce-table1: REPORTED := runs/$(NAME) --size $(SIZE)
 reproduce-table2: TABLE := 2
 reproduce-table2: CHOICE := model=$(MODEL)
-reproduce-table2: REPORTED := runs/$(NAME)/$(MODEL)$(if $(filter small,$(SIZE)),_small)
+reproduce-table2: REPORTED := runs/$(NAME)/$(MODEL)$(if $(filter full,$(SIZE)),,_$(SIZE))
 
 define REPRODUCE
 $(if $(DRY_RUN),,$(BIN)/deepfake-ms prepare $(CORPUS))
-$(if $(EXCLUDED),@echo "Excluded for lack of a small variant: $(EXCLUDED)")
+$(if $(EXCLUDED),@echo "Excluded for lack of a $(SIZE) variant: $(EXCLUDED)")
 $(BIN)/python -m experiments.sweep --experiments 'table$(TABLE)_*' $(if $(EXCLUDED),--exclude '$(EXCLUDED)') \
 	--seeds $(SEEDS) --jobs $(JOBS) $(RUN)
 $(if $(DRY_RUN),@echo "DRY_RUN: nothing is trained.",$(SWEEP_AND_REPORT))

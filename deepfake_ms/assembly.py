@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of
+from deepfake_ms.models.packaged_weights import packaged_weights
 from deepfake_ms.preprocessing.prepared import find_prepared
 from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.training.curriculum import Curriculum
@@ -68,7 +69,8 @@ def run_config(cfg: DictConfig, fingerprint: str) -> dict:
     """The settings that determine a run's results, in plain containers; changing one makes it a different run.
 
     Paths and hardware are excluded, except for the number of parts that a batch is divided into. All settings of each
-    stage are included, and the sha256 of the files in `model.checkpoint`, because their content may change.
+    stage are included, and the sha256 of the files in `model.checkpoint` and of weights
+    in an installed package, because their content may change.
 
     Args:
         cfg: of ``conf/train.yaml``.
@@ -84,7 +86,7 @@ def run_config(cfg: DictConfig, fingerprint: str) -> dict:
     config = OmegaConf.to_container(chosen, resolve=True, throw_on_missing=True)
     curriculum = Curriculum.resolve(config)
     config["curriculum"]["stages"] = curriculum.as_records()
-    if weights := _digest_checkpoints(config["model"].get("checkpoint")):
+    if weights := _digest_checkpoints(config["model"].get("checkpoint")) | _digest_package(config["model"]):
         config["starting_weights"] = weights
     trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
     if "gradient_clip_val" in trainer["lightning"] and any(stage.clipping for stage in curriculum.stages):
@@ -96,6 +98,12 @@ def run_config(cfg: DictConfig, fingerprint: str) -> dict:
         "data": {"name": str(cfg.data.name), "fingerprint": fingerprint},
         "trainer": decisive_settings(trainer),
     }
+
+
+def _digest_package(model: Mapping) -> dict[str, str]:
+    """Package -> sha256 of the pretrained weights that it has for the model's backbone."""
+    weights = packaged_weights(model.get("backbone", "")) if model["pretrained"] else None
+    return {weights.package: weights.sha256} if weights else {}
 
 
 def _digest_checkpoints(checkpoint: str | Mapping[str, str | None] | None) -> dict[str, str]:

@@ -396,7 +396,7 @@ def test_help_and_job_config(call, tmp_path):
     shown = " ".join(shown.split())
     assert shown.startswith("deepfake-ms train is powered by Hydra")
     assert "experiment: loss_weight, table1_bit, table1_caddm" in shown
-    assert "size: full, small" in shown
+    assert "size: full, lite, small" in shown
     assert "mask: eyes, eyes_and_mouth, mouth, nose, random_boxes" in shown
     status, shown, _ = call("train", "--cfg", "job", "loss=weighted", "augmentation=none", "size=full")
     assert status == 0

@@ -6,16 +6,17 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from urllib.parse import urlsplit
 
 import huggingface_hub
 import timm
-from timm.models import get_pretrained_cfg
+from timm.models import EfficientNet, get_pretrained_cfg
 from torch import nn
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.models.packaged_weights import load_packaged_weights, packaged_weights
 
 PATIENCE_S = 5
 """Seconds to wait for the first response of the server with the pretrained weights."""
@@ -23,20 +24,34 @@ NETWORK_MODULES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib")
 """Prefixes of modules whose exceptions mean that a download failed."""
 
 
-def create_timm_model(name: str, pretrained: bool, **options) -> nn.Module:
-    """Create the timm model `name`; with `pretrained`, timm downloads and caches its weights.
+def create_timm_model(name: str, pretrained: bool, block_groups: int | None = None, **options) -> nn.Module:
+    """Create the timm model `name`; with `pretrained`, its weights come from an installed package or from timm.
 
-    Without a network, weights that are cached are used, and others are refused within seconds.
+    timm downloads and caches its weights. Without a network, cached weights are used, and others are refused within
+    seconds.
 
     Args:
         name: architecture, optionally with the tag of its pretrained weights: ``convnext_tiny.fb_in1k``.
         pretrained: load the weights with that tag; otherwise initialise randomly.
+        block_groups: keep only the first groups of blocks of an EfficientNet, without the convolution after the last;
+            None keeps all. The features then have the width of the last group that is kept.
         options: arguments of the architecture's constructor, e.g. ``num_classes``.
 
     Raises:
-        UserError: timm does not know the name or an option, or the weights are unavailable or do not fit the options.
+        UserError: timm does not know the name or an option, the weights are unavailable or do not fit the options, or
+            the model does not have so many groups of blocks.
     """
     _check_name(name)
+    packaged = packaged_weights(name) if pretrained else None
+    model = _create(name, pretrained and not packaged, options)
+    if packaged:
+        load_packaged_weights(model, packaged)
+    if block_groups is not None:
+        _keep_block_groups(model, name, block_groups)
+    return model
+
+
+def _create(name: str, pretrained: bool, options: Mapping) -> nn.Module:
     silent = _silent_server(name) if pretrained else None
     try:
         with _hub_offline() if silent else nullcontext():
@@ -57,6 +72,18 @@ def create_timm_model(name: str, pretrained: bool, **options) -> nn.Module:
             f"The pretrained weights of {name} cannot be loaded with the options {options} ({text}): remove the "
             "options that change its shape, or set model.pretrained=false to train from scratch."
         ) from error
+
+
+def _keep_block_groups(model: nn.Module, name: str, number: int) -> None:
+    if not isinstance(model, EfficientNet):
+        raise UserError(f"block_groups={number}: {name} is not an EfficientNet; leave it out.")
+    if not 1 <= number <= len(model.blocks):
+        raise UserError(f"block_groups={number}: {name} has {len(model.blocks)} groups of blocks; keep 1 to all.")
+    model.blocks = model.blocks[:number]
+    model.conv_head, model.bn2 = nn.Identity(), nn.Identity()
+    last = [layer for layer in model.blocks.modules() if isinstance(layer, nn.Conv2d)][-1]
+    model.num_features = model.head_hidden_size = last.out_channels
+    model.reset_classifier(model.num_classes, model.global_pool.pool_type)
 
 
 def has_fixed_input_size(name: str) -> bool:

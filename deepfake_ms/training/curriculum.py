@@ -16,7 +16,7 @@ CARRY = ("best", "last")
 GROUPS = ("mask", "augmentation", "loss", "optimization")
 """Config groups that a stage may override, by single values or by the name of another choice."""
 STAGE_KEYS = ("faces", "share", *GROUPS, "freeze", "carry")
-STAGE_OPTIMIZATION = ("name", "optimizer", "schedule", "batch_size", "gradient_clip")
+STAGE_OPTIMIZATION = ("name", "optimizer", "schedule", "batch_size", "gradient_clip", "freeze")
 CLIPPING = ("norm", "value")
 MONITORS = {
     **dict.fromkeys((f"validation/{name}" for name in ("accuracy", "balanced_accuracy", "macro_f1", "auroc")), "max"),
@@ -213,7 +213,7 @@ def _resolve_stage(number: int, stage: Mapping, epochs: int, config: Mapping) ->
         optimizer=optimization["optimizer"],
         schedule=optimization["schedule"],
         batch_size=optimization["batch_size"],
-        freeze=_names(stage.get("freeze", ())),
+        freeze=_names(stage.get("freeze", optimization.get("freeze", ()))),
         carry=stage.get("carry", config["curriculum"]["carry"]),
         gradient_clip=optimization.get("gradient_clip"),
     )

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Self
 
 import lightning as L
@@ -135,17 +136,18 @@ def find_parts(model: nn.Module, names: Sequence[str]) -> tuple[list[nn.Paramete
     """The parameters and modules with these names, and everything inside them.
 
     ``backbone.stem`` includes ``backbone.stem.0``; ``backbone.stages_1`` does not include ``backbone.stages_10``.
+    ``*``, ``?`` and ``[01]`` match as in file names.
 
     Raises:
         UserError: a name matches no parameter, or no trainable parameter is left.
     """
     parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
 
-    def is_meant(each: str) -> bool:
-        return any(each == name or each.startswith(f"{name}.") for name in names)
+    def is_meant(each: str, names: Sequence[str] = names) -> bool:
+        return any(fnmatchcase(each, name) or fnmatchcase(each, f"{name}.*") for name in names)
 
     for name in names:
-        if not any(each == name or each.startswith(f"{name}.") for each in parameters):
+        if not any(is_meant(each, [name]) for each in parameters):
             nearest = difflib.get_close_matches(name, [*filter(None, modules), *parameters], n=3, cutoff=0)
             raise UserError(
                 f"freeze: the model has no module or parameter {name}; the nearest are {', '.join(nearest)}."

@@ -21,7 +21,7 @@ from deepfake_ms.errors import UserError
 from experiments.report.cells import collect
 from experiments.report.grids import unfinished
 from experiments.report.page import write_report
-from experiments.report.paper_tables import TABLES, published_numbers
+from experiments.report.paper_tables import SIZES, TABLES, published_numbers
 from experiments.report.protocol import check_protocol
 from experiments.report.results import compute
 
@@ -63,9 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--runs", type=Path, required=True, help="<runs_root>/<data>/<model>, for Table 1 <runs_root>/<data>"
     )
-    parser.add_argument(
-        "--size", choices=("small", "full"), help="only models of this size; default: any, but not both"
-    )
+    parser.add_argument("--size", choices=SIZES, help="only models of this size; default: any, but one per row")
     parser.add_argument(
         "--seeds", type=int, nargs="+", help="seeds that every row should have; default: all that any row has"
     )

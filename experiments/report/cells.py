@@ -17,14 +17,12 @@ from deepfake_ms.launcher.jobs import Status
 from deepfake_ms.training.metrics_table import METRICS_NAME
 from deepfake_ms.training.run_folder import AUDIT_NAME, FORMAT, RECORD_NAME
 from deepfake_ms.training.stage_chain import CHAIN_NAME
-from experiments.report.paper_tables import PaperTable
+from experiments.report.paper_tables import SIZES, PaperTable
 
 COMPLETE = "complete"
 EXCLUDED = "excluded"
 """First word of the status of a finished cell that cannot be compared with the others."""
 EARLIER_VERSION = "made by an earlier version"
-SMALL = "_small"
-"""Suffix of the names of small models."""
 SCORED = Path("evaluation") / "test" / SELECTED
 RECORD_KEYS = ("config", "config_sha256", "code", "code_sha256", "libraries", "manifest_sha256")
 PREDICTION_COLUMNS = ["sample_id", "video_id", "label", "fake_probability"]
@@ -64,9 +62,9 @@ class Cell:
         return self.status == COMPLETE
 
     @property
-    def small(self) -> bool:
-        """Whether its model is a small variant."""
-        return self.record.get("config", {}).get("model", {}).get("name", "").endswith(SMALL)
+    def size(self) -> str:
+        """The variant of its model, one of `SIZES`; full if unknown."""
+        return size_of(self.record.get("config", {}).get("model", {}).get("name", ""))
 
     @property
     def name(self) -> str:
@@ -94,13 +92,12 @@ def collect(
             whose rows are different models.
         sweep: folder of the job records of ``hydra/launcher=isolated``; may be missing.
         seeds: the seeds that every row should have; default: all seeds that any row has.
-        size: only models of this size, ``small`` or ``full``; default: any. With ``small``, rows without a small
-            variant have no cells.
+        size: only models of this size, of `SIZES`; default: any. Rows whose model does not have it have no cells.
 
     Raises:
         UserError: `runs` contains no run of the table, or one row with several models.
     """
-    rows = [row for row in table.rows if not (row.full_size_only and size == "small")]
+    rows = [row for row in table.rows if size is None or size in row.sizes]
     folders = {row.experiment: _row_folder(runs, row.experiment, size) for row in rows}
     found = {int(path.name[5:]) for folder in folders.values() if folder for path in folder.glob("seed_*[0-9]")}
     if not found:
@@ -122,7 +119,7 @@ def _row_folder(runs: Path, experiment: str, size: str | None) -> Path | None:
         path
         for pattern in ("", "*/")
         for path in runs.glob(pattern + experiment)
-        if path.is_dir() and _has_size(path.parent.name, size)
+        if path.is_dir() and size in (None, size_of(path.parent.name))
     )
     if len(found) > 1:
         raise UserError(
@@ -131,8 +128,10 @@ def _row_folder(runs: Path, experiment: str, size: str | None) -> Path | None:
     return found[0] if found else None
 
 
-def _has_size(model: str, size: str | None) -> bool:
-    return size is None or model.endswith(SMALL) == (size == "small")
+def size_of(model: str) -> str:
+    """The size in the name of a model: ``lite`` for ``genconvit_ed_lite``."""
+    suffix = model.rpartition("_")[2]
+    return suffix if suffix in SIZES else "full"
 
 
 def _read_cell(experiment: str, seed: int, folder: Path | None, job: str | None) -> Cell:
@@ -193,7 +192,7 @@ def _unfinished_jobs(sweep: Path, runs: Path, size: str | None) -> dict[tuple[st
         except (ValueError, KeyError, TypeError, OSError, HydraException, UserError):
             continue  # a job of another program or version, or a damaged record
         is_below = runs.name == data or (runs.parent.name, runs.name) == (data, model)
-        if is_below and _has_size(model, size):
+        if is_below and size in (None, size_of(model)):
             found[experiment, seed] = _describe(status, record)
     return found
 

@@ -18,7 +18,8 @@ PUBLISHED = f"published ({PUBLISHED_ON})"
 HEADLINE = (*PUBLISHED_METRICS, "balanced_accuracy")
 FURTHER = tuple(name for name in TITLES if name not in HEADLINE)
 NONE = "–"
-SMALL_VARIANTS = "small variants, from scratch"
+VARIANTS = {"small": "small variants, from scratch", "lite": "lite variants, pretrained EfficientNet-Lite"}
+"""What titles and headings say of models that are not in full size."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,14 @@ class Grid:
 
 
 def measured_label(results: Results) -> str:
-    """Heading of our numbers: the data, whether they are drawn, and whether the models are small variants."""
-    drawn, small = ", SYNTHETIC" * results.synthetic, f"; {SMALL_VARIANTS}" * results.small
-    return f"measured ({results.data}{drawn}{small})"
+    """Heading of our numbers: the data, whether they are drawn, and which variants the models are."""
+    drawn, variants = ", SYNTHETIC" * results.synthetic, "".join(f"; {each}" for each in variants_of(results))
+    return f"measured ({results.data}{drawn}{variants})"
+
+
+def variants_of(results: Results) -> list[str]:
+    """What is to be said of the models of the runs, if they are not in full size."""
+    return [VARIANTS[size] for size in results.sizes if size in VARIANTS]
 
 
 def _number(value: float, signed: bool = False) -> str:
@@ -102,7 +108,8 @@ def _row_status(results: Results, experiment: str) -> str:
     done = sum(cell.complete for cell in cells)
     missing = {cell.status for cell in cells if not cell.complete}
     if not cells:
-        return "full size only"
+        row = next(row for row in results.table.rows if row.experiment == experiment)
+        return f"only {' and '.join(row.sizes)} size"
     if not missing:
         return f"{done} of {len(cells)}"
     return f"{done} of {len(cells)}\n" + "\n".join(sorted(missing))

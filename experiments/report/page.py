@@ -17,7 +17,6 @@ from experiments.report.figures import (
     roc_pictures,
 )
 from experiments.report.grids import (
-    SMALL_VARIANTS,
     Grid,
     audit_grids,
     cell_grid,
@@ -26,6 +25,7 @@ from experiments.report.grids import (
     row_grids,
     training_grid,
     unfinished,
+    variants_of,
 )
 from experiments.report.paper_tables import PUBLISHED_ON
 from experiments.report.protocol import ProtocolCheck
@@ -73,7 +73,7 @@ def write_report(results: Results, protocol: ProtocolCheck, output: Path, resamp
     table = f"table{results.table.number}"
     paths = [output / f"results{mark}.csv", output / f"{table}{mark}.md", output / f"{table}{mark}.html"]
     title = f"Table {results.table.number}: {results.table.title} · {results.data}"
-    title += f" · {SMALL_VARIANTS}" * results.small
+    title += "".join(f" · {each}" for each in variants_of(results))
     title = f"{SYNTHETIC} · {title}" if results.synthetic else title
     sections = _sections(results, protocol, resamples)
     text = [f"# {title}", "", *([f"**{BANNER}**", ""] if results.synthetic else [])]
@@ -130,14 +130,13 @@ def _status(results: Results, protocol: ProtocolCheck) -> tuple[str, ...]:
                 "The protocols differ: the paper split frames 6:2:2, so that one video can be in several subsets; our "
                 f"split policy is {policy}."
             )
-    if results.small:
+    if variants := variants_of(results):
         sentences.append(
-            f"The models are {SMALL_VARIANTS}: they show that the comparison runs, but say nothing about the "
-            "full-size, pretrained detectors with the same names."
+            f"The models are {' and '.join(variants)}. They say nothing about the full-size models of these names."
         )
     known = {cell.experiment for cell in results.cells}
     if without := [row.title for row in results.table.rows if row.experiment not in known]:
-        sentences.append(f"Not trained, because there is no small variant: {', '.join(without)}.")
+        sentences.append(f"Not trained, because there is no variant of this size: {', '.join(without)}.")
     if len(protocol.code_versions) > 1:
         sentences.append(
             f"With --any-code, runs of different code versions are compared: {', '.join(protocol.code_versions)}."

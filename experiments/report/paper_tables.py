@@ -19,6 +19,10 @@ F1_READINGS = {
 """Name of a published F1 → the averaging that its row's accuracy and F1 fit, according to the paper audit."""
 
 
+SIZES = ("small", "lite", "full")
+"""Choices of the config group ``size``."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of a table.
@@ -28,7 +32,7 @@ class Row:
         title: shown in the report.
         published: the row's name in the paper; None if the paper does not have it.
         f1: averaging of the published F1, a key of `F1_READINGS`.
-        full_size_only: whether its model has no small variant.
+        sizes: those that its model has, of `SIZES`.
         varied: further keys of the protocol (`experiments.report.protocol`) in which this row alone may differ.
     """
 
@@ -36,7 +40,7 @@ class Row:
     title: str
     published: str | None = None
     f1: str = "macro_f1"
-    full_size_only: bool = False
+    sizes: tuple[str, ...] = SIZES
     varied: tuple[str, ...] = ()
 
 
@@ -181,24 +185,27 @@ TABLE_2 = PaperTable(
 )
 
 
-def _detector(name: str, title: str, f1: str = "macro_f1") -> Row:
-    return Row(f"table1_{name}", title, title, f1)
+def _detector(name: str, title: str, f1: str = "macro_f1", sizes: tuple[str, ...] = SIZES) -> Row:
+    return Row(f"table1_{name}", title, title, f1, sizes)
+
+
+_NOT_LITE = ("small", "full")
 
 
 _PAPERS_DETECTORS = (
-    _detector("resnet50", "ResNet-50", "f1_real"),
-    _detector("senet", "SENet", "f1_open"),
+    _detector("resnet50", "ResNet-50", "f1_real", _NOT_LITE),
+    _detector("senet", "SENet", "f1_open", _NOT_LITE),
     _detector("efficientnet_b7", "EfficientNet-b7", "f1_real"),
-    _detector("bit", "BiT", "f1_real"),
-    _detector("vit", "ViT", "f1_open"),
-    _detector("recce", "RECCE", "f1_weighted"),
+    _detector("bit", "BiT", "f1_real", _NOT_LITE),
+    _detector("vit", "ViT", "f1_open", _NOT_LITE),
+    _detector("recce", "RECCE", "f1_weighted", _NOT_LITE),
     _detector("caddm", "CADDM", "f1_impossible"),
 )
 _FURTHER_DETECTORS = (
     Row("table1_genconvit_vae", "GenConViT-VAE"),
     Row("table1_genconvit_ensemble", "GenConViT, both networks"),
-    Row("table1_linear_probe", "Linear probe", full_size_only=True),
-    Row("table1_senet154", "SENet-154", full_size_only=True),
+    Row("table1_linear_probe", "Linear probe", sizes=("lite", "full")),
+    Row("table1_senet154", "SENet-154", sizes=("full",)),
 )
 _GENCONVIT, _OURS = _detector("genconvit", "GenConViT"), _detector("ours", "ours")
 

@@ -15,7 +15,7 @@ TITLES = {
     "data": "data fingerprint",
     "manifest": "prepared faces",
     "synthetic": "synthetic or real data",
-    "small": "small or full size",
+    "size": "size of the models",
     "test faces": "test faces",
     "code": "code",
 }
@@ -102,7 +102,7 @@ def _protocol(table: PaperTable, cell: Cell, any_code: bool) -> dict[str, object
     about = {
         "manifest": cell.record["manifest_sha256"],
         "synthetic": cell.synthetic,
-        "small": cell.small,
+        "size": cell.size,
         "test faces": hashlib.sha256(pd.util.hash_pandas_object(faces, index=False).to_numpy().tobytes()).hexdigest(),
     }
     codes = sorted({each["code_sha256"] for each in cell.trained_by})

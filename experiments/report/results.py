@@ -64,9 +64,9 @@ class Results:
         return any(cell.synthetic for cell in self.cells)
 
     @property
-    def small(self) -> bool:
-        """Whether any run, compared or excluded, uses a small model."""
-        return any(cell.small for cell in self.cells)
+    def sizes(self) -> list[str]:
+        """The variants of the models of all runs, compared or excluded."""
+        return sorted({cell.size for cell in self.cells if cell.record})
 
     @property
     def data(self) -> str:
@@ -76,7 +76,7 @@ class Results:
 
     @property
     def comparisons(self) -> list[Comparison]:
-        """Those between rows that have cells; rows that exist in full size only have none among small models."""
+        """Those between rows that have cells; rows whose model lacks the size have none."""
         known = {cell.experiment for cell in self.cells}
         return [each for each in self.table.comparisons if {each.row, each.other} <= known]
 

@@ -36,14 +36,13 @@ def test_every_row_has_an_experiment_and_every_experiment_a_row():
 
 
 @pytest.mark.parametrize("experiment", FILES)
-def test_a_row_is_its_detector_in_both_sizes(experiment):
+def test_a_row_is_its_detector_in_every_size(experiment):
     row = next(row for row in TABLE_1.rows if row.experiment == experiment)
     family = FAMILIES.get(experiment, experiment.removeprefix("table1_"))
     ours = experiment == "table1_ours"
-    for size, name in (("full", family), ("small", f"{family}_small")):
-        if size == "small" and row.full_size_only:
-            assert not (CONFIG_FOLDER / "model" / family / "small.yaml").exists()
-            continue
+    assert set(row.sizes) == {path.stem for path in (CONFIG_FOLDER / "model" / family).glob("*.yaml")}
+    for size in row.sizes:
+        name = family if size == "full" else f"{family}_{size}"
         cfg = compose(f"experiment={experiment}", f"size={size}")
         alone = compose(f"model={family}", f"size={size}")
         assert cfg.name == experiment
@@ -57,17 +56,16 @@ def test_a_row_is_its_detector_in_both_sizes(experiment):
 
 
 @pytest.mark.parametrize("experiment", FILES)
-def test_full_size_rows_start_from_pretrained_weights_and_small_ones_from_scratch(experiment):
-    assert compose(f"experiment={experiment}", "size=full").model.pretrained is True
-    if not next(row for row in TABLE_1.rows if row.experiment == experiment).full_size_only:
-        assert compose(f"experiment={experiment}", "size=small").model.pretrained is False
+def test_small_rows_train_from_scratch_and_all_others_start_from_pretrained_weights(experiment):
+    for size in next(row for row in TABLE_1.rows if row.experiment == experiment).sizes:
+        assert compose(f"experiment={experiment}", f"size={size}").model.pretrained is (size != "small")
 
 
 @pytest.mark.parametrize("experiment", FILES)
 def test_a_row_opens_with_its_command_and_the_published_numbers(experiment):
     opening = FILES[experiment].read_text().split("defaults:")[0]
     row = next(row for row in TABLE_1.rows if row.experiment == experiment)
-    size = " size=full" if row.full_size_only else ""
+    size = "" if "small" in row.sizes else " size=full"
     assert f"#   deepfake-ms train experiment={experiment}{size}\n" in opening
     numbers = published_numbers(TABLE_1, PUBLISHED).get(experiment)
     if numbers is None:
@@ -85,10 +83,11 @@ def test_a_row_opens_with_its_command_and_the_published_numbers(experiment):
     assert row.f1 == "macro_f1" or f"# According to the paper audit, {fits[row.f1]}.\n" in opening
 
 
-def test_the_small_sweep_leaves_out_what_has_no_small_variant():
+@pytest.mark.parametrize("size", ["small", "lite"])
+def test_a_sweep_leaves_out_what_has_no_variant_of_its_size(size):
     makefile = (REPOSITORY / "Makefile").read_text()
-    left_out = re.search(r"^FULL_SIZE_ONLY := (.*)$", makefile, re.MULTILINE)[1].split(",")
-    assert set(left_out) == {row.experiment for row in TABLE_1.rows if row.full_size_only}
+    left_out = re.search(rf"^WITHOUT_{size} := (.*)$", makefile, re.MULTILINE)[1].split(",")
+    assert set(left_out) == {row.experiment for row in TABLE_1.rows if size not in row.sizes}
 
 
 def test_two_rows_are_trained_once_for_both_tables():
@@ -229,12 +228,12 @@ def test_small_variants_and_drawn_faces_are_labelled_everywhere(page, text):
     figures = re.findall(r'<svg[^>]*aria-label="([^"]*)"', page)
     assert len(figures) > 10
     assert all(label in figure for figure in figures)
-    assert "say nothing about the full-size, pretrained detectors" in page
+    assert "say nothing about the full-size models" in page
 
 
 def test_rows_without_a_small_variant_say_so(text):
-    assert "Not trained, because there is no small variant: Linear probe, SENet-154." in text
-    assert re.search(r"^\| Linear probe \| full size only \|", text, re.MULTILINE)
+    assert "Not trained, because there is no variant of this size: Linear probe, SENet-154." in text
+    assert re.search(r"^\| Linear probe \| only lite and full size \|", text, re.MULTILINE)
     assert "Linear probe − GenConViT" not in text
     assert "SENet − GenConViT" in text
 
@@ -263,12 +262,19 @@ def test_both_sizes_in_one_folder_need_a_choice(written):
     assert {row.experiment for row in TABLE_1.rows} == {cell.experiment for cell in full}
 
 
-def test_small_and_full_size_are_not_compared(tmp_path):
+def test_models_of_different_sizes_are_not_compared(tmp_path):
     for seed in (0, 1):
         make_detector(tmp_path, "genconvit", seed, "genconvit_ed_small")
     make_detector(tmp_path, "vit", 0, "vit")
     excluded = check_protocol(TABLE_1, collect(TABLE_1, tmp_path, tmp_path / "sweep")).excluded
-    assert excluded == ["table1_vit/seed_0 is excluded: it differs from the other runs in small or full size."]
+    assert excluded == ["table1_vit/seed_0 is excluded: it differs from the other runs in size of the models."]
+
+
+def test_only_rows_that_have_the_size_have_cells(tmp_path):
+    make_detector(tmp_path, "caddm", 0, "caddm_lite")
+    lite = {cell.experiment for cell in collect(TABLE_1, tmp_path, tmp_path / "sweep", size="lite")}
+    assert lite == {row.experiment for row in TABLE_1.rows if "lite" in row.sizes}
+    assert {"table1_vit", "table1_senet154"}.isdisjoint(lite)
 
 
 def test_jobs_of_another_size_are_ignored(tmp_path):

@@ -1,7 +1,7 @@
 """Checks that every model in conf/model must pass; new models are tested without changing this file.
 
-Small variants run all checks. For full-size models the default run only checks the structure on torch's `meta` device,
-which tracks shapes without computing; `-m slow` computes.
+Variants for CPUs run all checks. For full-size models the default run only checks the structure on torch's `meta`
+device, which tracks shapes without computing; `-m slow` computes.
 """
 
 import functools
@@ -22,17 +22,19 @@ from deepfake_ms.models import MODELS, DetectionModel, build_model
 from deepfake_ms.training.losses import weighted_cross_entropy
 from deepfake_ms.training.optimization import build_optimizer
 
-SMALL, FULL = (
-    sorted(path.parent.name for path in (CONFIG_FOLDER / "model").glob(f"*/{size}.yaml")) for size in ("small", "full")
+FOR_CPU = sorted(
+    (path.parent.name, size) for size in ("small", "lite") for path in (CONFIG_FOLDER / "model").glob(f"*/{size}.yaml")
 )
+FULL = sorted(path.parent.name for path in (CONFIG_FOLDER / "model").glob("*/full.yaml"))
 CLASSIFICATION = weighted_cross_entropy({"real": 1.0, "fake": 1.0})
 
 
 @functools.cache
 def settings(name: str, size: str, *overrides: str) -> DictConfig:
-    """The composed configuration with this model and size, without pretrained weights."""
+    """The composed configuration with this model and size, without weights that would have to be downloaded."""
+    pretrained = [] if size == "lite" else ["model.pretrained=false"]
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return compose("train", overrides=[f"model={name}", f"size={size}", "model.pretrained=false", *overrides])
+        return compose("train", overrides=[f"model={name}", f"size={size}", *pretrained, *overrides])
 
 
 def build(config: DictConfig, seed: int = 0) -> DetectionModel:
@@ -195,14 +197,14 @@ CHECKS: list[Callable[[DictConfig], None]] = [
         for check in CHECKS
     ],
 )
-@pytest.mark.parametrize("name", SMALL)
-def test_small(name, check):
-    check(settings(name, "small"))
+@pytest.mark.parametrize(("name", "size"), FOR_CPU)
+def test_variant_for_cpus(name, size, check):
+    check(settings(name, size))
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_small_reloaded_weights(name, tmp_path):
-    check_reloaded_weights(settings(name, "small"), tmp_path / "weights.pt")
+@pytest.mark.parametrize(("name", "size"), FOR_CPU)
+def test_reloaded_weights(name, size, tmp_path):
+    check_reloaded_weights(settings(name, size), tmp_path / "weights.pt")
 
 
 # --- full size

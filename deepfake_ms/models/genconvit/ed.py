@@ -35,6 +35,7 @@ class GenConViTED(GenConViTNetwork):
             cost of one more forward pass. The gradients are the same; BatchNorm, if the backbone has it, updates its
             running statistics twice per step.
         checkpoint: path of a released ``genconvit_ed_inference.pth`` to start from, see `load_released_weights`.
+        embedder_pretrained: start the Swin from its timm weights; None: if `pretrained`.
 
     Attributes:
         input_size: as given.
@@ -62,6 +63,7 @@ class GenConViTED(GenConViTNetwork):
         reconstruction_weight: float = 0.0,
         gradient_checkpointing: bool = False,
         checkpoint: str | None = None,
+        embedder_pretrained: bool | None = None,
     ):
         super().__init__(swin, input_size, len(channels), autoencoder_init, checkpoint)
         check_loss_weight("reconstruction_weight", reconstruction_weight)
@@ -71,7 +73,14 @@ class GenConViTED(GenConViTNetwork):
         if autoencoder_init == "he":
             initialise_for_relu(self.encoder, self.decoder)
         self._build_classifier(
-            backbone, embedder, pretrained, features, backbone_options, embedder_options, gradient_checkpointing
+            backbone,
+            embedder,
+            pretrained,
+            embedder_pretrained,
+            features,
+            backbone_options,
+            embedder_options,
+            gradient_checkpointing,
         )
 
     def forward(self, image: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class GenConViT(DetectionModel):
 
     Args:
         backbone, embedder, swin, pretrained, input_size, features, backbone_options, embedder_options,
-            gradient_checkpointing: for both networks, see GenConViTED.
+            gradient_checkpointing, embedder_pretrained: for both networks, see GenConViTED.
         ed: further arguments of GenConViTED.
         vae: further arguments of GenConViTVAE.
         average: see above.
@@ -66,6 +66,7 @@ class GenConViT(DetectionModel):
         vae: Mapping | None = None,
         average: Average = "probabilities",
         checkpoint: Mapping | None = None,
+        embedder_pretrained: bool | None = None,
     ):
         super().__init__()
         check_choice("average", average, Average)
@@ -82,6 +83,7 @@ class GenConViT(DetectionModel):
             "backbone_options": backbone_options,
             "embedder_options": embedder_options,
             "gradient_checkpointing": gradient_checkpointing,
+            "embedder_pretrained": embedder_pretrained,
         }
         self.average = average
         self.ed = _build_member("ed", GenConViTED, {**shared, "checkpoint": paths.get("ed")}, ed or {})

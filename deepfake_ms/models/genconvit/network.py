@@ -72,6 +72,7 @@ class GenConViTNetwork(DetectionModel):
         backbone: str,
         embedder: str,
         pretrained: bool,
+        embedder_pretrained: bool | None,
         features: int,
         backbone_options: Mapping | None,
         embedder_options: Mapping | None,
@@ -79,6 +80,7 @@ class GenConViTNetwork(DetectionModel):
     ) -> None:
         """Build all layers after the autoencoder, then load `checkpoint`; GenConViTED documents the arguments."""
         pretrained = pretrained and not self.checkpoint
+        embedder_pretrained = pretrained if embedder_pretrained is None else embedder_pretrained and not self.checkpoint
         # A live Swin needs the backbone's normalised feature map; otherwise the backbone's head returns the vector.
         output = {"num_classes": 0, "global_pool": ""} if self.swin == "live" else {"num_classes": features}
         self.backbone = create_timm_model(backbone, pretrained, **output, **(backbone_options or {}))
@@ -89,7 +91,9 @@ class GenConViTNetwork(DetectionModel):
 
         # The Swin is built last, so that `as_released` and `removed` start from the same weights for the same seed.
         if self.swin != "removed":
-            self.embedder = create_timm_model(embedder, pretrained, num_classes=features, **(embedder_options or {}))
+            self.embedder = create_timm_model(
+                embedder, embedder_pretrained, num_classes=features, **(embedder_options or {})
+            )
         if self.swin == "live":
             attend_over_feature_map(self.embedder, self.backbone, self.input_size)
         if self.swin == "as_released":

@@ -65,6 +65,7 @@ class GenConViTVAE(GenConViTNetwork):
             per pixel). With ``reconstruction_weight=1`` the two terms are, up to scale, the negative evidence lower
             bound for a decoder with Gaussian noise of variance kl_weight / 2. Ignored with ``as_released``.
         checkpoint: path of a released ``genconvit_vae_inference.pth`` to start from, see `load_released_weights`.
+        embedder_pretrained: start the Swin from its timm weights; None: if `pretrained`.
 
     Attributes:
         input_size: as given.
@@ -95,6 +96,7 @@ class GenConViTVAE(GenConViTNetwork):
         kl_weight: float = 0.005,
         gradient_checkpointing: bool = False,
         checkpoint: str | None = None,
+        embedder_pretrained: bool | None = None,
     ):
         check_choice("variational", variational, VariationalMode)
         released = variational == "as_released"
@@ -131,7 +133,14 @@ class GenConViTVAE(GenConViTNetwork):
             noise = torch.randn(latent_features, generator=generator, device="cpu")
             self.register_buffer("evaluation_noise", noise, persistent=False)
         self._build_classifier(
-            backbone, embedder, pretrained, features, backbone_options, embedder_options, gradient_checkpointing
+            backbone,
+            embedder,
+            pretrained,
+            embedder_pretrained,
+            features,
+            backbone_options,
+            embedder_options,
+            gradient_checkpointing,
         )
 
     def forward(self, image: Tensor) -> Tensor:
