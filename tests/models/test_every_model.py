@@ -39,7 +39,7 @@ def settings(name: str, size: str, *overrides: str) -> DictConfig:
 
 def build(config: DictConfig, seed: int = 0) -> DetectionModel:
     """Build the model as a run does."""
-    values = OmegaConf.to_container(config.model)
+    values = OmegaConf.to_container(config.model, resolve=True)
     values.pop("name")
     torch.manual_seed(seed)
     return build_model(values.pop("architecture"), **values)
@@ -160,7 +160,7 @@ def check_reloaded_weights(config: DictConfig, path: Path) -> None:
     train(config, model, batch, steps=1)
     torch.save(model.state_dict(), path)
 
-    values = OmegaConf.to_container(config.model)
+    values = OmegaConf.to_container(config.model, resolve=True)
     assert json.loads(json.dumps(values)) == values, "checkpoints store plain values only"
     other = build(config, seed=1)
     assert not torch.equal(logits(other, batch["image"]), logits(model, batch["image"]))
