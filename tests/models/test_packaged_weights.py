@@ -60,7 +60,9 @@ def test_the_logits_are_those_of_the_authors_network():
     assert ours.std() > 0.5
 
 
-@pytest.mark.parametrize("options", [{"num_classes": 2}, {"num_classes": 0, "global_pool": ""}, {"num_classes": 2, "block_groups": 5}])
+@pytest.mark.parametrize(
+    "options", [{"num_classes": 2}, {"num_classes": 0, "global_pool": ""}, {"num_classes": 2, "block_groups": 5}]
+)
 def test_all_that_is_kept_is_pretrained(options):
     whole, model = (create_timm_model(f"{NAME}.in1k", pretrained=True, **each).state_dict() for each in ({}, options))
     kept = {name for name in model if not name.startswith("classifier") or model[name].shape == whole[name].shape}
