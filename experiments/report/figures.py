@@ -136,8 +136,16 @@ def learning_pictures(results: Results) -> list[Picture]:
                 if column in cell.curves:
                     epochs = np.arange(1, len(cell.curves) + 1)
                     style = SEED_LINES[number % len(SEED_LINES)]
+                    name = "" if number else label
                     axes.plot(
-                        epochs, cell.curves[column], style, color=colour, label="" if number else label, linewidth=1
+                        epochs,
+                        cell.curves[column],
+                        style,
+                        color=colour,
+                        label=name,
+                        linewidth=1,
+                        marker=".",
+                        markersize=3,
                     )
         longest = max((cell.curves["stage"] for cell in cells), key=len).reset_index(drop=True)
         for start in [place for place in longest.index if place == 0 or longest[place] != longest[place - 1]]:
@@ -146,7 +154,8 @@ def learning_pictures(results: Results) -> list[Picture]:
                     axes.axvline(start + 0.5, color="#333", linewidth=0.8, linestyle=(0, (4, 2)))
             name = longest[start].replace("masked_", "masked\n").replace("_", " ")
             loss.annotate(name, (start + 0.6, 1.02), xycoords=("data", "axes fraction"), fontsize=9)
-        score.set(xlabel="epoch", ylim=(0, 1.02))
+        score.set(xlabel="epoch", xlim=(0.5, len(longest) + 0.5), ylim=(0, 1.02))
+        score.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         for axes in (loss, score):
             axes.legend(loc="best", fontsize=9)
 

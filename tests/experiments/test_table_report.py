@@ -485,3 +485,13 @@ def test_page_in_a_browser(browser, page, tmp_path, width):
     assert seen["needed"] <= seen["width"]
     assert seen["figures"] == page.count("<svg")
     assert "CONSOLE" not in done.stderr
+
+
+def test_a_run_stopped_after_one_epoch_has_room_for_its_learning_curve(tmp_path, recwarn):
+    runs = tmp_path / "tiny" / "genconvit_ed_small"
+    make_run(runs, "base", 0)
+    stopped = make_run(runs, "mep", 0, stages=3, done=0)
+    curves = pd.read_csv(stopped / "metrics.csv")
+    curves.head(1).to_csv(stopped / "metrics.csv", index=False)
+    run_report(runs, tmp_path / "output")
+    assert not [warning for warning in recwarn if "constrained_layout" in str(warning.message)]
