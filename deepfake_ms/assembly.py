@@ -69,8 +69,8 @@ def run_config(cfg: DictConfig, fingerprint: str) -> dict:
     """The settings that determine a run's results, in plain containers; changing one makes it a different run.
 
     Paths and hardware are excluded, except for the number of parts that a batch is divided into. All settings of each
-    stage are included, and the sha256 of the files in `model.checkpoint` and of weights
-    in an installed package, because their content may change.
+    stage are included, and the sha256 of the files in `model.checkpoint` and of weights in an installed package: their
+    content may change.
 
     Args:
         cfg: of ``conf/train.yaml``.
@@ -101,8 +101,8 @@ def run_config(cfg: DictConfig, fingerprint: str) -> dict:
 
 
 def _digest_package(model: Mapping) -> dict[str, str]:
-    """Package -> sha256 of the pretrained weights that it has for the model's backbone."""
-    weights = packaged_weights(model.get("backbone", "")) if model["pretrained"] else None
+    """Installed package -> sha256 of its pretrained weights, if the model's backbone starts from them."""
+    weights = packaged_weights(model.get("backbone", "")) if model.get("pretrained") else None
     return {weights.package: weights.sha256} if weights else {}
 
 

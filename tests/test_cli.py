@@ -281,6 +281,14 @@ def test_make_passes_on_a_path_with_spaces():
     assert "data.root=/data/a b" in shlex.split(next(line for line in printed.splitlines() if "sweep" in line))
 
 
+def test_what_the_optimization_freezes_is_frozen_in_every_stage_that_names_nothing_else():
+    overrides = ("size=lite", "curriculum=masked_cropped_masked", "curriculum.stages.1.freeze=[encoder]")
+    config = run_config(compose(*overrides, "curriculum.stages.2.optimization=small"), "abc")
+    frozen = [stage["freeze"] for stage in config["curriculum"]["stages"]]
+    assert frozen == [config["optimization"]["freeze"], ["encoder"], []]
+    assert frozen[0]
+
+
 def test_a_schedule_or_optimizer_with_a_name_replaces_the_one_of_the_files(call):
     cosine = {"name": "cosine", "warmup_epochs": 3}
     stages = run_config(

