@@ -9,6 +9,7 @@ from fake_runs import make_run
 
 from deepfake_ms.errors import UserError
 from experiments.mechanism import __main__ as mechanism
+from experiments.mechanism import groups
 from experiments.report.cells import SCORED
 
 
@@ -22,18 +23,18 @@ def write_corpus(folder: Path, eyes: dict[str, float]) -> Path:
 def test_groups_share_the_real_faces_and_divide_the_fakes():
     predictions = pd.DataFrame({"video_id": ["r", "a", "b", "b"], "label": [0, 1, 1, 1]})
     eyes = {"a": True, "b": False}
-    chosen = [mechanism.choose_group(predictions, eyes, group)["video_id"].tolist() for group in mechanism.GROUPS]
+    chosen = [groups.choose_group(predictions, eyes, group)["video_id"].tolist() for group in groups.GROUPS]
     assert chosen == [["r", "a", "b", "b"], ["r", "a"], ["r", "b", "b"]]
     with pytest.raises(UserError, match="The corpus has no fake b"):
-        mechanism.choose_group(predictions, {"a": True}, mechanism.GROUPS[1])
+        groups.choose_group(predictions, {"a": True}, groups.GROUPS[1])
 
 
 def test_a_corpus_without_a_difference_is_refused(tmp_path):
     with pytest.raises(UserError, match="is missing: give the folder of a drawn corpus"):
-        mechanism.read_eye_artefacts(tmp_path)
+        groups.read_eye_artefacts(tmp_path)
     corpus = write_corpus(tmp_path / "corpus", {"a": 1.0, "b": 0.3})
     with pytest.raises(UserError, match="eye_share_test below 1"):
-        mechanism.read_eye_artefacts(corpus)
+        groups.read_eye_artefacts(corpus)
 
 
 def test_rows_and_differences_are_written_with_their_groups(tmp_path, capsys):
@@ -59,7 +60,7 @@ def test_rows_and_differences_are_written_with_their_groups(tmp_path, capsys):
     assert found["synthetic"].all()
     written = (tmp_path / "mechanism_SYNTHETIC.md").read_text()
     assert written.startswith("# SYNTHETIC")
-    assert "drawn abc123, test set of split official; mean" in written
+    assert "drawn abc123, test set of split official, 32-true; mean" in written
     assert "| MEP | base | masked-eye stages |" in written
     assert "| WL+RF+mouth mask | WL+RF | mouth masked |" in written
     assert "SYNTHETIC" in capsys.readouterr().out
