@@ -1,6 +1,7 @@
 """Tables in Markdown."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -19,3 +20,10 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
             raise ValueError(f"{len(row)} cells in a table of {len(header)} columns: {row}")
         lines.append([str(cell).replace("|", r"\|").replace("\n", "<br>") for cell in row])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def estimate(line: Mapping[str, float], signed: bool = False) -> str:
+    """``0.910 ± 0.020 [0.880, 0.935]``: `mean`, `sd` (unless NaN), and the interval from `low` to `high`."""
+    sign = "+" if signed else ""
+    spread = "" if math.isnan(line["sd"]) else f" ± {line['sd']:.3f}"
+    return f"{line['mean']:{sign}.3f}{spread} [{line['low']:{sign}.3f}, {line['high']:{sign}.3f}]"

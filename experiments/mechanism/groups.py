@@ -10,6 +10,7 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.labels import FAKE
 from deepfake_ms.scoring.intervals import bootstrap_intervals, paired_difference
 from deepfake_ms.scoring.metrics import LEVELS
+from experiments.markdown import estimate
 from experiments.report.cells import Cell
 from experiments.report.paper_tables import PaperTable
 from experiments.report.protocol import ProtocolCheck
@@ -104,7 +105,5 @@ def describe(checked: ProtocolCheck) -> dict[str, object]:
 
 def with_interval(line: Mapping) -> str:
     """``+0.010 ± 0.020 [-0.005, +0.030], 2/3 seeds``: a row of `compare`, with signs if it is a difference."""
-    sign = "+" if line["minus"] else ""
     agreeing = f", {int(line['seeds_agreeing'])}/{line['seeds']} seeds" if line["minus"] else ""
-    spread = "" if pd.isna(line["sd"]) else f" ± {line['sd']:.3f}"
-    return f"{line['mean']:{sign}.3f}{spread} [{line['low']:{sign}.3f}, {line['high']:{sign}.3f}]{agreeing}"
+    return estimate(line, signed=bool(line["minus"])) + agreeing

@@ -76,6 +76,11 @@ class Cell:
         return "; ".join(dict.fromkeys(each["code"] for each in self.trained_by))
 
     @property
+    def auroc_after_stages(self) -> dict[str, float]:
+        """Validation AUROC after the last epoch of each stage, by the stage's name, also of unfinished stages."""
+        return {} if self.curves.empty else self.curves.groupby("stage")["validation/auroc"].last().to_dict()
+
+    @property
     def thresholds(self) -> dict[str, float | None]:
         """The threshold chosen on the validation set, per level; None where validation lacks a class."""
         return self.scores.get("validation_thresholds", {})

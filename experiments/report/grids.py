@@ -274,6 +274,7 @@ def _describe_stage(stage: dict, monitor: str) -> tuple[str, ...]:
 def cell_grid(results: Results) -> Grid:
     """Status and provenance of every run."""
     names = ("run", "status", "code", "configuration", "checkpoint", "thresholds (frame, video)", "test evaluations")
+    names += ("validation AUROC after each stage",)
     texts = []
     for cell in results.cells:
         thresholds = ", ".join(NONE if value is None else _number(value) for value in map(cell.thresholds.get, LEVELS))
@@ -286,6 +287,7 @@ def cell_grid(results: Results) -> Grid:
                 cell.scores.get("checkpoint_sha256", NONE)[:10],
                 thresholds,
                 str(cell.scores.get("test_evaluations", NONE)),
+                ", ".join(map(_number, cell.auroc_after_stages.values())) or NONE,
             )
         )
     return Grid("Every run", tuple(map(Column, names)), tuple(texts))

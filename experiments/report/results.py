@@ -16,7 +16,7 @@ from experiments.report.paper_tables import PUBLISHED_ON, Comparison, PaperTable
 
 HALF, CHOSEN = ".5", "validation"
 """Thresholds: .5, and the one chosen on each run's validation set."""
-KINDS = ("published", "row", "difference", "seed", "seed_difference", "cell")
+KINDS = ("published", "row", "difference", "seed", "seed_difference", "stage", "cell")
 COLUMNS = [
     "table",
     "kind",
@@ -50,7 +50,8 @@ class Results:
         cells: all, after `check_protocol`.
         published: experiment → metric → value as printed.
         frame: one row per number, columns `COLUMNS`; `kind` is one of `KINDS`. For single seeds and published numbers,
-            `mean` is the value itself.
+            `mean` is the value itself. A row of kind ``stage`` is the validation AUROC of a run after the last epoch of
+            a stage, whose name is the status.
     """
 
     table: PaperTable
@@ -115,6 +116,7 @@ def compute(table: PaperTable, cells: Sequence[Cell], published: dict[str, dict[
     for cell in cells:
         lines.append({"kind": "cell", "experiment": cell.experiment, "seeds": str(cell.seed), "status": cell.status})
         lines[-1] |= _provenance([cell]) if cell.record else {}
+        lines += _stage_records(cell)
     frame = pd.DataFrame(lines).reindex(columns=COLUMNS)
     frame["table"] = table.number
     frame["row"] = frame["experiment"].map(table.title_of)
@@ -180,6 +182,12 @@ def _row_records(cells: dict[int, Cell], experiment: str, resamples: int) -> Ite
         summary = bootstrap_intervals(predictions, level, metrics, chosen, resamples=resamples)
         yield from _summary_records({"kind": "row", **about}, list(cells), summary)
         yield from _seed_records({"kind": "seed", **about}, _per_seed(cells, level, chosen).loc[list(metrics)])
+
+
+def _stage_records(cell: Cell) -> Iterator[dict]:
+    about = {"kind": "stage", "experiment": cell.experiment, "seeds": str(cell.seed), "level": "frame"}
+    for stage, auroc in cell.auroc_after_stages.items():
+        yield {**about, **_provenance([cell]), "metric": "auroc", "mean": auroc, "status": stage}
 
 
 def _pair_records(results: Results, row: str, other: str, resamples: int) -> Iterator[dict]:

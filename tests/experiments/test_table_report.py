@@ -292,6 +292,20 @@ def test_what_trained_a_stage_counts_and_not_what_began_the_run(tmp_path, capsys
     assert "| complete | deepfake_ms 0.1.0 (aaaa); deepfake_ms 0.1.0 (bbbb) |" in text
 
 
+def test_validation_auroc_after_the_last_epoch_of_every_stage(tmp_path):
+    runs = tmp_path / "drawn" / "tiny"
+    path = make_run(runs, "mep", 3, stages=3) / "metrics.csv"
+    curves = pd.read_csv(path)
+    assert curves["stage"].tolist() == [stage for stage in STAGES for _ in range(2)]
+    curves["validation/auroc"] = [0.5, 0.6, 0.9, 0.7, 0.8, 0.75]
+    curves.to_csv(path, index=False)
+    run_report(runs, tmp_path / "output")
+    numbers = pd.read_csv(tmp_path / "output" / "results_SYNTHETIC.csv")
+    stages = numbers[(numbers["kind"] == "stage") & (numbers["seeds"] == 3)].set_index("status")["mean"]
+    assert stages.to_dict() == dict(zip(STAGES, (0.6, 0.7, 0.75), strict=True))
+    assert "| .6000, .7000, .7500 |" in (tmp_path / "output" / "table2_SYNTHETIC.md").read_text()
+
+
 def test_the_launchers_records_explain_missing_numbers(tmp_path):
     runs = tmp_path / "celebdf_v2" / "genconvit_ed_small"
     make_run(runs, "base", 0)

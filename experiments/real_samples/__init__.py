@@ -1,0 +1,1 @@
+"""Cross-validation on a handful of real face crops."""
