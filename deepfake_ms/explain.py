@@ -1,31 +1,66 @@
-"""``deepfake-ms explain``: contact sheets of crops and masks."""
+"""``deepfake-ms explain``: contact sheets of faces; what trained detectors attend to and rely on."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
-import cv2
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepfake_ms.assembly import find_faces
 from deepfake_ms.cli import entry_point
+from deepfake_ms.data.augmentation import build_augmentation, ordered
 from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.errors import UserError
-from deepfake_ms.explanation.contact_sheet import mask_sheet
-from deepfake_ms.files import write_atomically
+from deepfake_ms.explanation import METHODS
+from deepfake_ms.explanation.contact_sheet import contact_sheet
+from deepfake_ms.explanation.panels import write_image
+
+SHEETS = ("masks", "augmentations")
+OF_RUNS = (*METHODS, "stages", "reliance")
+NEEDED = ("pytorch_grad_cam", "captum", "jinja2", "sklearn")
 
 
 @entry_point("explain")
 def main(cfg: DictConfig) -> None:
-    if cfg.what != "masks":
-        raise UserError(f"what={cfg.what} is unknown; choose masks.")
+    explain(cfg)
+
+
+def explain(cfg: DictConfig) -> None:
+    """Carry out ``cfg.what`` of ``conf/explain.yaml``.
+
+    Raises:
+        UserError: a setting is unknown or does not fit.
+    """
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if cfg.what in SHEETS:
+        _draw_sheet(cfg, console)
+    elif cfg.what in OF_RUNS:
+        if missing := [name for name in NEEDED if not find_spec(name)]:
+            raise UserError(f"{missing[0]} is not installed: run `pip install 'deepfake_ms[explain]'`.")
+        from deepfake_ms.explanation.runs import explain_runs, measure_reliance
+
+        folders = [Path(folder) for folder in ([cfg.run] if cfg.run else cfg.runs)]
+        if not folders:
+            raise UserError(f"what={cfg.what} explains finished runs: give run=FOLDER or runs=[FOLDER,...].")
+        settings = OmegaConf.to_container(cfg)
+        (measure_reliance if cfg.what == "reliance" else explain_runs)(folders, settings, console)
+    else:
+        raise UserError(f"what={cfg.what} is unknown; choose from {', '.join((*SHEETS, *OF_RUNS))}.")
+
+
+def _draw_sheet(cfg: DictConfig, console: Console) -> None:
     faces = find_faces(cfg)
-    mask = FaceMask.from_settings(OmegaConf.to_container(cfg.mask))
-    sheet = mask_sheet(faces, mask, cfg.count, cfg.seed)
-    path = Path(cfg.output) / f"{faces.folder.name}_{cfg.mask.name}.png"
-    write_atomically(path, cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
-    Console(soft_wrap=True).print(
-        f"{cfg.count} faces, as cropped and with the mask {cfg.mask.name}: {path}", markup=False
-    )
+    if cfg.what == "masks":
+        name, change = cfg.mask.name, {"mask": FaceMask.from_settings(OmegaConf.to_container(cfg.mask))}
+        described = f"with the mask {name}"
+    else:
+        name = cfg.augmentation.name
+        change = {"augmentation": build_augmentation(ordered(OmegaConf.to_container(cfg.augmentation)))}
+        described = f"with the augmentation {name}"
+    sheet = contact_sheet(faces, cfg.count, cfg.seed, **change)
+    path = Path(cfg.output) / f"{faces.folder.name}_{name}.png"
+    write_image(path, sheet)
+    console.print(f"{cfg.count} faces, as cropped and {described}: {path}")
 
 
 if __name__ == "__main__":

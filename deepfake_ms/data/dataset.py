@@ -89,6 +89,10 @@ class FaceDataset(Dataset):
         """The image of an item: uint8 RGB [input_size, input_size, 3]."""
         return self._pixels_and_box(position, epoch)[0]
 
+    def landmarks_at_size(self, position: int) -> np.ndarray:
+        """MTCNN's five points of a face in pixels of the model's input, float32 [5, 2]."""
+        return self._read(self.crops[position], self.landmarks[position], self.boxes[position]).landmarks
+
     def _pixels_and_box(self, position: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The image and the box of its fake part: left, top, right, bottom in fractions of the image, float32 [4]."""
         row = int(self.rows[position])

@@ -11,11 +11,13 @@ import numpy as np
 from deepfake_ms.errors import UserError
 from deepfake_ms.randomness import key
 
-POINTS = {"eyes": ((0,), (1,)), "nose": ((2,),), "mouth": ((3, 4),)}
+POINTS = {"eyes": ((0,), (1,)), "nose": ((2,),), "mouth": ((3, 4),), "face": ((0, 1, 3, 4),)}
 """Region -> for each of its boxes, the landmarks whose mean is the box's centre."""
 PLACES = ("landmarks", "random")
 SHAPES = ("box", "ellipse")
-FILLS = ("black", "mean")
+FILLS = ("black", "mean", "blur")
+BLUR = 0.25
+"""Standard deviation of the Gaussian of the fill ``blur``, in inter-ocular distances."""
 TRIES = 100
 """Maximum number of redraws of a random place if the box overlaps another one."""
 
@@ -47,12 +49,13 @@ class FaceMask:
     boxes are parallel to the image, and their height follows how open the eye is (.25 to .55 IOD).
 
     Attributes:
-        regions: any of "eyes" (two boxes), "nose" and "mouth", with their sizes.
+        regions: any of "eyes" (two boxes), "nose", "mouth" and "face", with their sizes.
         place: "landmarks" puts each box on its region; "random" puts as many boxes of the same size at random places
             in the crop, without overlap where there is room: a control for occlusion in general. The places depend on
             the face (`for_face`), not on the epoch.
         shape: "box" as in the paper, or the "ellipse" inscribed in it.
-        fill: "black" as in the paper, or the "mean" colour of the image, which leaves no high-contrast edge.
+        fill: "black" as in the paper, the "mean" colour of the image, which leaves no high-contrast edge, or "blur",
+            the image itself without its details.
         missed: share of the videos whose faces stay unmasked, 0..1 (`misses`); 0 as described. The release looks for
             a face once more before it masks a crop, and saves the crop unmasked where it finds none: .26 to .28 of the
             crops tried, clustered by video.
@@ -138,6 +141,12 @@ class FaceMask:
     def draw(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """A copy of `image` (uint8 RGB [H, W, 3]) with the mask on it; `landmarks` as in `region`."""
         masked = image.copy()
+        if self.fill == "blur":
+            distance = float(np.hypot(*(landmarks[1] - landmarks[0]).tolist()))
+            blurred = cv2.GaussianBlur(image, (0, 0), max(BLUR * distance, 0.1))
+            for rows, columns, inside in self._patches(*image.shape[:2], landmarks):
+                masked[rows, columns][inside] = blurred[rows, columns][inside]
+            return masked
         colour = 0 if self.fill == "black" else _mean_colour(image)
         for rows, columns, inside in self._patches(*image.shape[:2], landmarks):
             masked[rows, columns][inside] = colour

@@ -1,5 +1,6 @@
-"""Contact sheets of prepared faces, to check crops and face masks by eye."""
+"""Contact sheets of prepared faces, to check crops, face masks and augmentations by eye."""
 
+import albumentations as A
 import cv2
 import numpy as np
 import pandas as pd
@@ -13,14 +14,17 @@ CAPTION_HEIGHT = 18
 SIZE = 224
 
 
-def mask_sheet(faces: PreparedFaces, mask: FaceMask, count: int, seed: int) -> np.ndarray:
-    """A contact sheet of `count` random faces, each as cropped and, below, with the mask.
+def contact_sheet(
+    faces: PreparedFaces, count: int, seed: int, mask: FaceMask | None = None, augmentation: A.Compose | None = None
+) -> np.ndarray:
+    """A contact sheet of `count` random faces, each as cropped and, below, with a mask, an augmentation or both.
 
     Args:
         faces: to choose from.
-        mask: to draw.
         count: number of faces; the labels alternate as long as there are faces of each.
-        seed: determines the choice.
+        seed: determines the choice and the augmentation.
+        mask: to draw.
+        augmentation: from `build_augmentation`.
 
     Returns:
         uint8 RGB [H, W, 3], eight faces to a row, each with its label and sample id.
@@ -35,9 +39,11 @@ def mask_sheet(faces: PreparedFaces, mask: FaceMask, count: int, seed: int) -> n
     turn = shuffled.groupby("label").cumcount()
     rows = manifest.index.get_indexer(turn.sort_values(kind="stable").index[:count])
     cropped = FaceDataset(manifest, rows, faces.folder, input_size=SIZE)
-    masked = FaceDataset(manifest, rows, faces.folder, mask=mask, input_size=SIZE, seed=seed)
+    changed = FaceDataset(
+        manifest, rows, faces.folder, mask=mask, augmentation=augmentation, input_size=SIZE, seed=seed
+    )
     tiles = [
-        np.vstack([_caption(manifest.iloc[row]), cropped.pixels(position), masked.pixels(position)])
+        np.vstack([_caption(manifest.iloc[row]), cropped.pixels(position), changed.pixels(position)])
         for position, row in enumerate(rows)
     ]
     blank = np.full_like(tiles[0], 255)

@@ -18,11 +18,17 @@ class DetectionModel(nn.Module):
     Attributes:
         input_size: image height and width S in pixels.
         mean, std: normalisation per RGB channel, for images scaled to 0..1.
+        feature_map: passes on the last feature map before pooling unchanged, so that attributions (Grad-CAM) can read
+            it and its gradient; a detector that never calls it has no such attributions.
     """
 
     input_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+    def __init__(self):
+        super().__init__()
+        self.feature_map = nn.Identity()
 
     def loss_terms(self, batch: dict[str, Tensor], classification_loss: ClassificationLoss) -> dict[str, Tensor]:
         """The weighted terms of the training loss; training minimises their sum.

@@ -75,7 +75,7 @@ class TimmClassifier(DetectionModel):
             UserError: the images do not have this size.
         """
         self.check_size(image)
-        return self.backbone(image)
+        return self.backbone.forward_head(self.feature_map(self.backbone.forward_features(image)))
 
     def train(self, mode: bool = True) -> Self:
         """Like `nn.Module.train`, but a frozen backbone stays in evaluation mode."""

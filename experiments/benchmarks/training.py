@@ -81,7 +81,7 @@ class Plan:
     Attributes:
         prepared: the prepared folder.
         model: a file in ``conf/model``.
-        size: ``full`` or ``small``.
+        size: ``full``, ``lite`` or ``small``.
         switch: one of `SWITCHES`.
         batch_size: faces per step.
         steps: per block.
@@ -126,9 +126,7 @@ def two_passes(detector: Detector, batch: dict[str, Tensor]) -> Tensor:
 
 def logits_of_two_passes(model: GenConViTED, image: Tensor) -> Tensor:
     """GenConViT-ED with one call of the backbone for each of its two views."""
-    reconstruction = model.decoder(model.encoder(image))
-    vectors = torch.cat((model.feature_vectors(reconstruction), model.feature_vectors(image)), dim=1)
-    return model.fc2(model.activation(model.fc(model.activation(vectors))))
+    return model.decide(*(model.feature_vectors(view) for view in model.views(image).values()))
 
 
 @torch.no_grad()
@@ -324,7 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--prepared", type=Path, help="a prepared folder; without it, faces are drawn")
     parser.add_argument("--models", nargs="+", default=MODELS, help=f"default: {' '.join(MODELS)}")
-    parser.add_argument("--size", choices=("full", "small"), default="full", help="default: %(default)s")
+    parser.add_argument("--size", choices=("full", "lite", "small"), default="full", help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="number of counted rounds (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps per block (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=4, help="default: %(default)s")

@@ -18,10 +18,10 @@ from deepfake_ms.cli import print_error
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically
 from experiments.markdown import markdown_table
-from experiments.mechanism.groups import GROUPS, OUTPUT, compare, describe, read_eye_artefacts, with_interval
+from experiments.mechanism.groups import GROUPS, OUTPUT, compare, read_eye_artefacts, with_interval
 from experiments.report.cells import collect
 from experiments.report.paper_tables import TABLE_2
-from experiments.report.protocol import check_protocol
+from experiments.report.protocol import check_protocol, describe
 
 
 def as_markdown(found: pd.DataFrame, protocol: str) -> str:

@@ -25,11 +25,11 @@ from deepfake_ms.cli import compose, print_error
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically
 from experiments.markdown import markdown_table
-from experiments.mechanism.groups import GROUPS, OUTPUT, compare, describe, read_eye_artefacts, with_interval
+from experiments.mechanism.groups import GROUPS, OUTPUT, compare, read_eye_artefacts, with_interval
 from experiments.report.cells import collect
 from experiments.report.figures import STYLE
 from experiments.report.paper_tables import Comparison, PaperTable, Row
-from experiments.report.protocol import check_protocol
+from experiments.report.protocol import check_protocol, describe
 
 CORPUS = "miniature_shortcut"
 DRAW_SEED = 5  # nothing was tuned on it

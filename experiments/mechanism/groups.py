@@ -13,7 +13,6 @@ from deepfake_ms.scoring.metrics import LEVELS
 from experiments.markdown import estimate
 from experiments.report.cells import Cell
 from experiments.report.paper_tables import PaperTable
-from experiments.report.protocol import ProtocolCheck
 
 OUTPUT = Path(__file__).resolve().parent / "output"
 GROUPS = ("all fakes", "fakes with the eye artefact", "fakes without it")
@@ -87,20 +86,6 @@ def compare(
                     summary = paired_difference(*pair, level, (METRIC,), resamples=resamples).loc[METRIC]
                     names = {"row": table.title_of(each.row), "minus": table.title_of(each.other)}
                     yield {**about, **names, "factor": each.factor, "seeds": len(seeds), **summary}
-
-
-def describe(checked: ProtocolCheck) -> dict[str, object]:
-    """Data, split, precision and code of the complete cells, which share one protocol; at least one is complete."""
-    config = next(cell for cell in checked.cells if cell.complete).record["config"]
-    data = config["data"]
-    return {
-        "data": data["name"],
-        "fingerprint": data["fingerprint"],
-        "synthetic": any(cell.synthetic for cell in checked.cells),
-        "split": config["split"]["policy"],
-        "precision": config["trainer"]["precision"],
-        "code": ", ".join(checked.code_versions),
-    }
 
 
 def with_interval(line: Mapping) -> str:

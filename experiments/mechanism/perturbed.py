@@ -29,10 +29,10 @@ from deepfake_ms.scoring.intervals import bootstrap_intervals, paired_difference
 from deepfake_ms.scoring.metrics import LEVELS
 from deepfake_ms.training.run import Run
 from experiments.markdown import markdown_table
-from experiments.mechanism.groups import METRIC, OUTPUT, describe, with_interval
+from experiments.mechanism.groups import METRIC, OUTPUT, with_interval
 from experiments.report.cells import Cell, collect
 from experiments.report.paper_tables import TABLE_2
-from experiments.report.protocol import check_protocol
+from experiments.report.protocol import check_protocol, describe
 
 ROWS = ("table2_base", "table2_na", "table2_rf", "table2_mep", "table2_na_mep", "table2_rf_mep")
 UNCHANGED = "none"

@@ -75,6 +75,20 @@ def check_protocol(table: PaperTable, cells: Sequence[Cell], any_code: bool = Fa
     return ProtocolCheck(kept, excluded, codes)
 
 
+def describe(checked: ProtocolCheck) -> dict[str, object]:
+    """Data, split, precision and code of the complete cells, which share one protocol; at least one is complete."""
+    config = next(cell for cell in checked.cells if cell.complete).record["config"]
+    data = config["data"]
+    return {
+        "data": data["name"],
+        "fingerprint": data["fingerprint"],
+        "synthetic": any(cell.synthetic for cell in checked.cells),
+        "split": config["split"]["policy"],
+        "precision": config["trainer"]["precision"],
+        "code": ", ".join(checked.code_versions),
+    }
+
+
 def _flat(config: dict, prefix: str = "") -> dict[str, object]:
     flat = {}
     for key, value in config.items():

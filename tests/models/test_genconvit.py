@@ -173,7 +173,8 @@ def test_one_batched_backbone_call_equals_two_calls(swin):
     model = small_model(swin).eval()
     image = images()
     seen = []
-    model.backbone.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0]))
+    first_layer = next(model.backbone.children())
+    first_layer.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0]))
     logits = model(image)
     assert len(seen) == 1
     reconstruction = model.decoder(model.encoder(image))

@@ -95,7 +95,7 @@ class CADDM(DetectionModel):
             UserError: the images do not have this size.
         """
         self.check_size(image)
-        features = self.backbone.forward_features(image)
+        features = self.feature_map(self.backbone.forward_features(image))
         location, confidence, summary = self.artifact_detection(features)
         return self.fc(self.dropout(features.mean(dim=(2, 3))) + summary), location, confidence
 

@@ -89,17 +89,16 @@ class GenConViTED(GenConViTNetwork):
         Raises:
             UserError: the images do not have this size.
         """
-        return self._logits_and_reconstruction(image)[0]
+        return self.classify(*self.views(image).values())
+
+    def views(self, image: Tensor) -> dict[str, Tensor]:
+        self.check_size(image)
+        return {"reconstruction": self.decoder(self.encoder(image)), "image": image}
 
     def loss_terms(self, batch: dict[str, Tensor], classification_loss: ClassificationLoss) -> dict[str, Tensor]:
-        logits, reconstruction = self._logits_and_reconstruction(batch["image"])
-        terms = {"classification": classification_loss(logits, batch["label"])}
+        views = self.views(batch["image"])
+        terms = {"classification": classification_loss(self.classify(*views.values()), batch["label"])}
         if self.reconstruction_weight:
-            error = functional.mse_loss(reconstruction, self.in_unit_range(batch["image"]))
+            error = functional.mse_loss(views["reconstruction"], self.in_unit_range(batch["image"]))
             terms["reconstruction"] = self.reconstruction_weight * error
         return terms
-
-    def _logits_and_reconstruction(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        self.check_size(image)
-        reconstruction = self.decoder(self.encoder(image))
-        return self.classify(reconstruction, image), reconstruction

@@ -115,12 +115,31 @@ class GenConViTNetwork(DetectionModel):
             vectors = self.feature_vectors(torch.cat([first, second])).unflatten(0, (2, -1)).unbind()
         else:
             vectors = (self.feature_vectors(first), self.feature_vectors(second))
-        return self.fc2(self.activation(self.fc(self.activation(torch.cat(vectors, dim=1)))))
+        return self.decide(*vectors)
 
-    def feature_vectors(self, image: Tensor) -> Tensor:
-        """Feature vectors ``[B, features]`` of images or reconstructions ``[B, 3, h, w]``."""
-        output = self.backbone(image)
-        return self.embedder(output) if self.swin == "live" else output
+    def decide(self, first: Tensor, second: Tensor) -> Tensor:
+        """Logits ``[B, 2]`` from the feature vectors ``[B, features]`` of both views, in the order of `views`."""
+        return self.fc2(self.activation(self.fc(self.activation(torch.cat([first, second], dim=1)))))
+
+    def views(self, image: Tensor) -> dict[str, Tensor]:
+        """``image`` and ``reconstruction`` of normalised images, in the order of the classifier's weights.
+
+        Raises:
+            UserError: the images do not have the model's size.
+        """
+        raise NotImplementedError
+
+    def feature_vectors(self, image: Tensor, feature_map: nn.Module | None = None) -> Tensor:
+        """Feature vectors ``[B, features]`` of images or reconstructions ``[B, 3, h, w]``.
+
+        Args:
+            image: images or reconstructions.
+            feature_map: passes on the backbone's feature map instead of `self.feature_map`, to tell the views apart.
+        """
+        passed_on = feature_map or self.feature_map
+        if self.swin == "live":
+            return self.embedder(passed_on(self.backbone(image)))
+        return self.backbone.forward_head(passed_on(self.backbone.forward_features(image)))
 
     def in_unit_range(self, image: Tensor) -> Tensor:
         """Undo the normalisation: images in 0..1, which the reconstruction loss compares reconstructions with.

@@ -151,8 +151,11 @@ class GenConViTVAE(GenConViTNetwork):
         Raises:
             UserError: the images do not have this size.
         """
+        return self.classify(*self.views(image).values())
+
+    def views(self, image: Tensor) -> dict[str, Tensor]:
         self.check_size(image)
-        return self.classify(image, self.decoder(self._latent(*self.encoder(image))))
+        return {"image": image, "reconstruction": self.decoder(self._latent(*self.encoder(image)))}
 
     def loss_terms(self, batch: dict[str, Tensor], classification_loss: ClassificationLoss) -> dict[str, Tensor]:
         image = batch["image"]

@@ -136,7 +136,7 @@ class RECCE(DetectionModel):
         features = features + self.reasoning(features, (coarse, fine))
         features = encoder.blocks(features, 8, 8)
         features = self.attention(features, image, reconstruction)
-        features = encoder.exit(encoder.blocks(features, 9, 12))
+        features = self.feature_map(encoder.exit(encoder.blocks(features, 9, 12)))
 
         fake = self.fc(self.dropout(features.mean(dim=(2, 3))))
         logits = torch.cat([torch.zeros_like(fake), fake], dim=1)

@@ -1,0 +1,283 @@
+"""The paper's Figure 2 as numbers: do detectors of Table 2 look at the eyes, do they need them, does masking change it?
+
+    python -m experiments.figure2 --runs runs/miniature_shortcut/genconvit_ed_lite --corpus corpora/miniature_shortcut
+
+Run it from the repository's root after `make reproduce-table2`; nothing is trained. For every stage of every run it
+measures the share of Grad-CAM in each region of the face and the loss of AUROC when a region is covered, on the
+unmasked test faces. With the corpus of drawn faces, where the artefacts are known, it also measures how faithful each
+method of attribution is. It writes shares.csv, reliance.csv, faithfulness.csv and figure2.html to
+experiments/figure2/output, with SYNTHETIC in their names for drawn faces.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from deepfake_ms.cli import compose, print_error
+from deepfake_ms.data.face_masks import FaceMask
+from deepfake_ms.errors import UserError
+from deepfake_ms.explanation import METHODS
+from deepfake_ms.explanation.maps import TARGETS, explain_faces
+from deepfake_ms.explanation.page import TextTable, write_page
+from deepfake_ms.explanation.regions import FACE, PARTS
+from deepfake_ms.explanation.reliance import RANDOM, occlude
+from deepfake_ms.explanation.summary import share_tables, summarise_reliance, summarise_shares
+from deepfake_ms.explanation.trained import TrainedStage
+from deepfake_ms.files import write_atomically
+from deepfake_ms.provenance import code_version
+from deepfake_ms.quiet import hush
+from deepfake_ms.scoring.metrics import score_table
+from deepfake_ms.training.run import Run
+from experiments.figure2.faithful import measure_faithfulness, summarise_faithfulness
+from experiments.markdown import estimate
+from experiments.report.cells import Cell, collect
+from experiments.report.figures import STYLE
+from experiments.report.paper_tables import TABLE_2
+from experiments.report.protocol import check_protocol, describe
+
+OUTPUT = Path(__file__).resolve().parent / "output"
+GROUPS = (
+    ("table2_base", "table2_mep"),
+    ("table2_wl_rf", "table2_wl_rf_mep", "table2_random_mask", "table2_mouth_mask"),
+)
+"""Rows that differ in the masked stages only; the first one of each group has none."""
+FILLS = ("black", "blur")
+COLOURS = ("#555555", "#1b5e8c", "#c2571a", "#3a7d44")
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A row of Table 2 after one of its stages."""
+
+    experiment: str
+    stage: int
+    stages: int
+
+    @property
+    def name(self) -> str:
+        title = TABLE_2.title_of(self.experiment)
+        return title if self.stage == self.stages else f"{title}, stage {self.stage}"
+
+
+Measured = dict[Detector, dict[int, object]]
+"""Detector → seed → what was measured."""
+
+
+def measure(
+    cells: Sequence[Cell], options: argparse.Namespace, console: Console
+) -> tuple[Measured, Measured, dict[int, pd.DataFrame]]:
+    """Region shares and occluded predictions of every stage, and faithfulness on the fakes for the row base."""
+    masks = {
+        name: FaceMask.from_settings(OmegaConf.to_container(compose(f"mask={name}").mask)) for name in (*PARTS, FACE)
+    }
+    shares: Measured = {}
+    occluded: Measured = {}
+    faithful: dict[int, pd.DataFrame] = {}
+    for cell in cells:
+        run = Run.open(options.runs / cell.name, None, options.prepared_root)
+        rows = run.rows("test")
+        stages = TrainedStage.all_of(run)
+        for number, stage in enumerate(stages, start=1):
+            detector = Detector(cell.experiment, number, len(stages))
+            console.print(f"{detector.name}, seed {cell.seed}")
+            explained = explain_faces(stage, rows, options.method, masks, options.target)
+            shares.setdefault(detector, {})[cell.seed] = explained.shares
+            parts = {name: masks[name] for name in ("eyes", "mouth")}
+            found = {tuple(key): table for *key, table in occlude(stage, rows, parts, FILLS)}
+            occluded.setdefault(detector, {})[cell.seed] = found
+        if cell.experiment == GROUPS[0][0]:
+            console.print(f"{detector.name}, seed {cell.seed}: faithfulness")
+            chosen = np.random.default_rng(0).permutation(rows)[: options.faithfulness_faces]
+            faithful[cell.seed] = measure_faithfulness(stages[-1], np.sort(chosen), options.corpus)
+    return shares, occluded, faithful
+
+
+def summarise(shares: Measured, occluded: Measured, resamples: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Region shares with differences from the row without masked stages, and reliance, of every detector.
+
+    Returns:
+        The tables of `summarise_shares` and `summarise_reliance`; the second one with the detector's name, and with
+        `gain` and `gain_sd`, the mean and standard deviation over seeds of the detector's AUROC lost through the region
+        itself minus that of the row without masked stages: positive if masking reduced the reliance.
+    """
+    by_group, lines = [], []
+    for group in GROUPS:
+        detectors = sorted(
+            (each for each in shares if each.experiment in group),
+            key=lambda each: (group.index(each.experiment), each.stage),
+        )
+        if not detectors or detectors[0].experiment != group[0]:
+            continue
+        by_group.append(summarise_shares({each.name: shares[each] for each in detectors}, resamples))
+        reference = occluded[detectors[0]]
+        for each in detectors:
+            summary = summarise_reliance(occluded[each], resamples=resamples).assign(detector=each.name)
+            common = sorted(occluded[each].keys() & reference.keys())
+            for place, line in summary[
+                (summary["measure"] == "auroc") & (summary["comparison"] == "excess")
+            ].iterrows():
+                key = line["region"], line["fill"]
+                gains = [_excess(occluded[each][seed], *key) - _excess(reference[seed], *key) for seed in common]
+                if each is not detectors[0] and gains:
+                    summary.loc[place, ["gain", "gain_sd"]] = (
+                        np.mean(gains),
+                        np.std(gains, ddof=1) if len(gains) > 1 else np.nan,
+                    )
+                    summary.loc[place, "gain_agreeing"] = int((np.sign(gains) == np.sign(np.mean(gains))).sum())
+            lines.append(summary)
+    if not by_group:
+        raise UserError("No row without masked stages is finished: train table2_base or table2_wl_rf first.")
+    return pd.concat(by_group, ignore_index=True), pd.concat(lines, ignore_index=True)
+
+
+def _excess(predictions: Mapping, region: str, fill: str) -> float:
+    """AUROC with the region covered minus AUROC with boxes at random places."""
+    covered, scattered = (
+        score_table(predictions[region, place, fill])["frame"]["auroc"] for place in ("landmarks", RANDOM)
+    )
+    return covered - scattered
+
+
+def draw_figure(shares: pd.DataFrame, reliance: pd.DataFrame, fill: str) -> str:
+    """Density of attribution on the eyes, and AUROC lost through covered eyes and mouth, per detector: inline SVG."""
+    names = list(dict.fromkeys(reliance["detector"]))
+    places = np.arange(len(names))[::-1]
+    with mpl.rc_context({**STYLE, "svg.hashsalt": "figure2"}):
+        figure = Figure(figsize=(9.5, 1.4 + 0.34 * len(names)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        density = shares[(shares["measure"] == "density") & (shares["minus"] == "")]
+        for (view, lines), colour, shift in zip(
+            density[density["region"] == "eyes"].groupby("view", sort=False), COLOURS[1:], (0.12, -0.12), strict=False
+        ):
+            _draw_points(left, lines.set_index("detector").reindex(names), places + shift, colour, view)
+        left.axvline(1, color="#999", linewidth=0.8)
+        left.set(xlabel="attribution per pixel on the eyes (1: even)", yticks=places, yticklabels=names)
+        lost = reliance[
+            (reliance["measure"] == "auroc") & (reliance["comparison"] == "excess") & (reliance["fill"] == fill)
+        ]
+        for (region, lines), colour, shift in zip(
+            lost.groupby("region", sort=False), COLOURS[1:], (0.12, -0.12), strict=False
+        ):
+            _draw_points(right, lines.set_index("detector").reindex(names), places + shift, colour, region)
+        right.axvline(0, color="#999", linewidth=0.8)
+        right.set(xlabel=f"change of AUROC through the covered region ({fill})")
+        for axes in (left, right):
+            axes.legend(loc="best")
+        buffer = StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _draw_points(axes, lines: pd.DataFrame, places: np.ndarray, colour: str, label: str) -> None:
+    errors = (lines["mean"] - lines["low"], lines["high"] - lines["mean"])
+    axes.errorbar(lines["mean"], places, xerr=errors, fmt="o", color=colour, label=label, markersize=4, linewidth=1.3)
+
+
+def faithfulness_table(summary: pd.DataFrame) -> TextTable:
+    """One row per method, one column per measure and artefact."""
+    columns = list(dict.fromkeys(zip(summary["measure"], summary["artefact"], strict=True)))
+    texts = summary.set_index(["method", "measure", "artefact"])
+    rows = [
+        [method, *(estimate(texts.loc[(method, *each)]) if (method, *each) in texts.index else "–" for each in columns)]
+        for method in dict.fromkeys(summary["method"])
+    ]
+    header = ["method", *(f"{measure}{f', {artefact}' if artefact else ''}" for measure, artefact in columns)]
+    return TextTable("Is the attribution faithful? Fakes that base finds, view image, class fake", header, rows)
+
+
+def reliance_tables(reliance: pd.DataFrame) -> list[TextTable]:
+    """Per region and fill: AUROC unchanged, and its change through covering, random boxes and the region itself."""
+    tables = []
+    auroc = reliance[reliance["measure"] == "auroc"]
+    for (region, fill), lines in auroc[auroc["region"] != ""].groupby(["region", "fill"], sort=False):
+        rows = []
+        for name, of_detector in lines.groupby("detector", sort=False):
+            texts = of_detector.set_index("comparison")
+            unchanged = auroc[(auroc["detector"] == name) & (auroc["comparison"] == "unchanged")].iloc[0]
+            excess = texts.loc["excess"]
+            gain = "–" if np.isnan(excess.get("gain", np.nan)) else f"{excess['gain']:+.3f} ± {excess['gain_sd']:.3f}"
+            changes = [estimate(texts.loc[each], signed=True) for each in ("covered", "random", "excess")]
+            rows.append([name, estimate(unchanged), *changes, gain])
+        header = ["detector", "AUROC unchanged", "covered", "random places", "due to the region", "against no mask"]
+        tables.append(TextTable(f"Reliance on the {region} (covered: {fill})", header, rows))
+    return tables
+
+
+def study(options: argparse.Namespace, console: Console) -> None:
+    """Measure, write the files and print where they are.
+
+    Raises:
+        UserError: there are no finished runs, or their faces are missing.
+    """
+    options.runs = options.runs.resolve()
+    rows = tuple(row for row in TABLE_2.rows if any(row.experiment in group for group in GROUPS))
+    table = replace(TABLE_2, rows=rows, comparisons=())
+    checked = check_protocol(table, collect(table, options.runs, options.runs.parents[1] / "multirun", options.seeds))
+    for sentence in checked.excluded:
+        console.print(sentence)
+    cells = [cell for cell in checked.cells if cell.complete]
+    if not cells:
+        raise UserError(f"{options.runs} contains no finished run: train first, with `make reproduce-table2`.")
+    about = describe(checked) | {"explained_by": code_version(), "method": options.method}
+    shares, occluded, faithful = measure(cells, options, console)
+    share_summary, reliance = summarise(shares, occluded, options.resamples)
+    faithfulness = summarise_faithfulness(faithful, options.resamples) if faithful else pd.DataFrame()
+    mark = "_SYNTHETIC" if about["synthetic"] else ""
+    for name, found in (("shares", share_summary), ("reliance", reliance), ("faithfulness", faithfulness)):
+        write_atomically(options.output / f"{name}{mark}.csv", found.assign(**about).to_csv(index=False))
+    sentences = [
+        f"{options.method} of the {options.target} class and occlusion on the unmasked test faces of {about['data']} "
+        f"{about['fingerprint']}, split {about['split']}, {about['precision']}, CPU; trained by {about['code']}, "
+        f"explained by {about['explained_by']}. Mean ± standard deviation over seeds [95 % interval over test videos].",
+        "Shares illustrate; reliance decides: a detector needs a region if the interval of what is due to the region "
+        "lies below zero. `against no mask` is that change minus the one of the row without masked stages, mean ± "
+        "standard deviation over seeds; it is positive if masking made the detector need the region less.",
+    ]
+    tables = [*reliance_tables(reliance), *share_tables(share_summary)]
+    if len(faithfulness):
+        tables.append(faithfulness_table(faithfulness))
+    page = options.output / f"figure2{mark}.html"
+    title = "Figure 2 as numbers: where detectors look and what they need"
+    figure = draw_figure(share_summary, reliance, FILLS[0])
+    write_page(page, title, about["synthetic"], sentences, tables, figure=figure)
+    console.print(f"Written: {page}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    hush()
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.figure2", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, required=True, help="<runs_root>/<data>/<model>")
+    parser.add_argument(
+        "--corpus", type=Path, help="the drawn corpus of these runs; without it, its artefacts are unknown"
+    )
+    parser.add_argument("--prepared-root", type=Path, default=Path("prepared"), help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: all")
+    parser.add_argument("--method", choices=METHODS, default="gradcam", help="default: %(default)s")
+    parser.add_argument("--target", choices=TARGETS, default="fake", help="explained class (default: %(default)s)")
+    parser.add_argument("--faithfulness-faces", type=int, default=120, help="test faces (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the results")
+    parser.add_argument(
+        "--resamples", type=int, default=2000, help="bootstrap samples per interval (default: %(default)s)"
+    )
+    try:
+        study(parser.parse_args(arguments), Console(highlight=False, markup=False, soft_wrap=True))
+    except UserError as error:
+        print_error(error)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""``deepfake-ms explain`` for finished runs: page, region shares, pictures, reliance, and sentences for mistakes."""
+
+import re
+
+import cv2
+import pandas as pd
+import pytest
+import tiny_run
+
+from deepfake_ms import explain as command
+from deepfake_ms.cli import compose
+from deepfake_ms.errors import UserError
+from deepfake_ms.explanation.regions import REGIONS
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explained")
+    prepared = tiny_run.write_faces(folder / "faces")
+    made = {}
+    for name, changes in (("mep", {}), ("base", tiny_run.ONE_STAGE)):
+        run = tiny_run.train(folder / name / "seed_0", prepared, changes)
+        run.claim()
+        made[name] = run.folder
+    return made
+
+
+def explain(*overrides):
+    command.explain(compose(*overrides, config_name="explain"))
+
+
+def test_runs_side_by_side(runs, tmp_path, capsys):
+    explain("what=gradcam", f"runs=[{runs['base']},{runs['mep']}]", f"output={tmp_path}", "count=5")
+    assert "5 faces and the shares of 11" in capsys.readouterr().out
+    folder = tmp_path / "gradcam_base_seed_0"
+    page = (folder / "page.html").read_text()
+    assert "SYNTHETIC DATA" in page
+    assert "Where base seed 0 and mep seed 0 look" in page
+    pictures = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" alt="([^"]+)"', page)
+    # Input, masked input, and per run a reconstruction and two attributions.
+    assert len(pictures) == 5 * (2 + 2 * 3)
+    assert "//" not in re.sub(r'src="data:[^"]*"', "", page).replace("</", "")
+    shares = pd.read_csv(folder / "shares.csv").fillna({"minus": ""})
+    per_view = shares[(shares["measure"] == "share") & (shares["minus"] == "")]
+    totals = per_view.groupby(["detector", "view"])["mean"].sum()
+    assert len(totals) == 4
+    assert totals.between(0.999, 1.001).all()
+    difference = shares[(shares["minus"] == "base seed 0") & (shares["measure"] == "share")]
+    assert set(difference["region"]) == set(REGIONS)
+    assert difference.groupby("view")["mean"].sum().abs().max() < 1e-6
+
+
+def test_stages_of_a_run_and_one_picture_per_face(runs, tmp_path):
+    explain("what=stages", f"run={runs['mep']}", "faces=[036,037]", f"output={tmp_path}", "method=eigencam")
+    folder = tmp_path / "stages_mep_seed_0"
+    page = (folder / "page.html").read_text()
+    for stage in tiny_run.STAGES:
+        assert f"mep seed 0, {stage}: attribution, image" in page
+    assert sorted(path.name for path in (folder / "faces").iterdir()) == ["036.png", "037.png"]
+    picture = cv2.imread(str(folder / "faces" / "036.png"))
+    assert picture.shape == (160 + 2 * 22, 160 * (2 + 3 * 3), 3)
+
+
+def test_reliance_page(runs, tmp_path):
+    explain("what=reliance", f"run={runs['base']}", f"output={tmp_path}", "test_set=validation")
+    found = pd.read_csv(tmp_path / "reliance_base_seed_0" / "reliance.csv", keep_default_na=False)
+    assert set(found["region"]) == {"", "eyes", "nose", "mouth"}
+    assert set(found["fill"]) == {"", "black", "mean", "blur"}
+    page = (tmp_path / "reliance_base_seed_0" / "page.html").read_text()
+    assert "base seed 0: change when a region is covered" in page
+    assert not (runs["base"] / "test_evaluations.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["what=gradcam"], r"what=gradcam explains finished runs: give run=FOLDER or runs="),
+        (["what=shap"], r"what=shap is unknown; choose from masks, augmentations, gradcam"),
+        (["what=gradcam", "run={mep}", "faces=[999]"], r"faces: 999 is not in the test set of .*for example, 036"),
+        (["what=gradcam", "run={mep}", "count=0"], r"count=0: ask for at least one face"),
+        (["what=gradcam", "run={mep}", "target=both"], r"target=both is unknown; choose from predicted, fake, real"),
+        (["what=gradcam", "run={mep}", "test_set=train"], r"test_set=train is unknown; choose from test, validation"),
+        (["what=stages", "runs=[{mep},{base}]"], r"what=stages shows the stages of one run: give run=FOLDER"),
+        (["what=stages", "run={mep}", "method=shap"], r"method=shap is unknown"),
+    ],
+)
+def test_mistakes(runs, tmp_path, overrides, sentence):
+    with pytest.raises(UserError, match=sentence):
+        explain(*(each.format(**runs) for each in overrides), f"output={tmp_path}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unfinished_run_is_refused(runs, tmp_path):
+    folder = tmp_path / "mep" / "seed_0"
+    prepared = runs["mep"].parents[1] / "faces"
+    assert tiny_run.interrupt(folder, prepared, 30)
+    tiny_run.make_run(folder, prepared).claim()
+    with pytest.raises(UserError, match=r"has finished \d of 3 stages: run the same train command again"):
+        explain("what=gradcam", f"run={folder}", f"output={tmp_path / 'out'}")
+
+
+def test_runs_with_other_faces_are_refused(runs, tmp_path):
+    prepared = tiny_run.write_faces(tmp_path / "others")
+    (prepared / "crops" / "000.png").write_bytes((prepared / "crops" / "001.png").read_bytes())
+    manifest = pd.read_parquet(prepared / "manifest.parquet")
+    manifest.loc[0, "sha256"] = "0" * 64
+    manifest.to_parquet(prepared / "manifest.parquet")
+    run = tiny_run.train(tmp_path / "other" / "seed_0", prepared, tiny_run.ONE_STAGE)
+    run.claim()
+    with pytest.raises(UserError, match="have different faces or splits"):
+        explain("what=gradcam", f"runs=[{runs['mep']},{run.folder}]", f"output={tmp_path / 'out'}")
