@@ -44,7 +44,9 @@ def clustered_mean(
         drawn = random.multinomial(len(videos), np.full(len(videos), 1 / len(videos)), size=resamples)
         draws = np.mean((drawn @ sums.T) / (drawn @ counts.T), axis=1)
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail]) if len(videos) > 1 else (np.nan, np.nan)
+    known_draws = draws[~np.isnan(draws)]
+    enough = len(videos) > 1 and len(known_draws)
+    low, high = np.quantile(known_draws, [tail, 1 - tail]) if enough else (np.nan, np.nan)
     return {
         "mean": float(means.mean()),
         "sd": float(means.std(ddof=1)) if len(means) > 1 else np.nan,
