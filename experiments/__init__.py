@@ -3,10 +3,15 @@
 python -m experiments.sweep                    plan of a sweep: what is finished and how long the rest may take
 python -m experiments.report                   Tables 1 and 2: published and measured numbers side by side
 python -m experiments.mechanism                AUROC on drawn fakes with and without an artefact at the eyes
+python -m experiments.mechanism.curves         when masking pays: its effect over strength and share of the artefacts
+python -m experiments.mechanism.perturbed      the price of training without augmentation, on perturbed test faces
+python -m experiments.figure2                  where detectors look and what they need, after every stage
+python -m experiments.real_samples             cross-validation on a few real faces
 python -m experiments.paper_audit              which F1 averaging can explain a published accuracy and F1
 python -m experiments.wandb                    the Weights & Biases report of a table's runs
 python -m experiments.benchmarks.preparation   speed of face extraction
 python -m experiments.benchmarks.preparation_memory
 python -m experiments.benchmarks.loading       speed of loading training faces
 python -m experiments.benchmarks.training      overhead of the training run
+python -m experiments.benchmarks.levers        what makes lite models fast, and what it costs in AUROC
 """

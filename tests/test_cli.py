@@ -435,7 +435,8 @@ def test_a_typo_is_an_error_that_names_the_nearest_key(call, overrides, named):
         (("train", "data=folder", "data.root=nowhere"), "run `deepfake-ms prepare"),
         (("evaluate", "run=nowhere"), "run.json is missing"),
         (("evaluate",), "run is not set"),
-        (("explain", "what=nonsense"), "choose masks"),
+        (("explain", "what=nonsense"), "choose from masks, augmentations, gradcam"),
+        (("explain", "what=gradcam", "run=nowhere"), "run.json is missing"),
     ],
 )
 def test_mistakes_come_back_as_one_sentence(call, arguments, sentence):

@@ -83,10 +83,14 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
     ]
     title = f"Where {'each stage of ' if by_stages else ''}{' and '.join(runs)} look{'s' if len(runs) == 1 else ''}"
     write_page(folder / "page.html", title, first.run.record["synthetic"], sentences, share_tables(shares), faces)
+    strips = {face.name: strip(face.tiles, _strip_title(face)) for face in faces}
     if settings["faces"]:
-        for face in faces:
-            title = "; ".join(verdict["text"] for verdict in face.verdicts())
-            write_image(folder / "faces" / f"{_file_name(face.name)}.png", strip(face.tiles, f"{face.name}: {title}"))
+        for name, pixels in strips.items():
+            write_image(folder / "faces" / f"{_file_name(name)}.png", pixels)
+    if settings["logger"]["wandb"]:
+        from deepfake_ms.explanation.wandb_log import log_explanation  # takes half a second to import
+
+        log_explanation(folder, settings["logger"], first.run, title, strips, shares)
     console.print(f"{len(faces)} faces and the shares of {len(of)}: {folder / 'page.html'}")
     return folder
 
@@ -213,6 +217,10 @@ def _protocol(run: Run) -> str:
         f"Data: {data['name']} {data['fingerprint']}{kind}; split {run.config['split']['policy']}; 32-bit on a CPU; "
         f"trained by {run.record['code']}, explained by {code_version()}."
     )
+
+
+def _strip_title(face: FacePictures) -> str:
+    return f"{face.name}: {'; '.join(verdict['text'] for verdict in face.verdicts())}"
 
 
 def _file_name(sample_id: str) -> str:

@@ -1,17 +1,18 @@
 """``deepfake-ms explain`` for finished runs: page, region shares, pictures, reliance, and sentences for mistakes."""
 
 import re
+import time
 
 import cv2
 import pandas as pd
 import pytest
 import tiny_run
+from offline_wandb import OfflineRun
 
 from deepfake_ms import explain as command
 from deepfake_ms.cli import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.explanation.regions import REGIONS
-
 
 MAP = {"model.backbone_options.output_stride": 8}
 """A feature map of 4 x 4 cells; the tiny run's own has one cell, which says nothing about where."""
@@ -63,6 +64,19 @@ def test_stages_of_a_run_and_one_picture_per_face(runs, tmp_path):
     assert sorted(path.name for path in (folder / "faces").iterdir()) == ["036.png", "037.png"]
     picture = cv2.imread(str(folder / "faces" / "036.png"))
     assert picture.shape == (160 + 2 * 22, 160 * (2 + 3 * 3), 3)
+
+
+def test_weights_and_biases_shows_faces_and_shares(runs, tmp_path):
+    explain("what=gradcam", f"run={runs['mep']}", f"output={tmp_path}", "count=2", "logger=wandb")
+    folder = tmp_path / "gradcam_mep_seed_0"
+    shares = pd.read_csv(folder / "shares.csv").set_index(["view", "region", "measure"])["mean"]
+    key = "mep seed 0/image/eyes/share"
+    end = time.monotonic() + 30
+    while key not in (logged := OfflineRun(folder)).summary and time.monotonic() < end:
+        time.sleep(0.1)  # W&B's own process writes the last records after the run has finished
+    assert logged.summary[key] == pytest.approx(shares["image", "eyes", "share"])
+    assert len(list(folder.glob("wandb/offline-run-*/files/media/images/*.png"))) == 2
+    assert {"tiny", "synthetic"} <= set(logged.run.tags)
 
 
 def test_reliance_page(runs, tmp_path):

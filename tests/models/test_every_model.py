@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 from deepfake_ms.cli import CONFIG_FOLDER
 from deepfake_ms.errors import UserError
+from deepfake_ms.explanation.attribution import attribute
+from deepfake_ms.explanation.views import views_of
 from deepfake_ms.models import MODELS, DetectionModel, build_model
 from deepfake_ms.training.losses import weighted_cross_entropy
 from deepfake_ms.training.optimization import build_optimizer
@@ -176,12 +179,27 @@ def check_export_agrees(config: DictConfig) -> None:
     torch.testing.assert_close(exported(image), logits(model, image), atol=1e-5, rtol=1e-4)
 
 
+def check_attribution(config: DictConfig) -> None:
+    model = build(config).eval()
+    image, labels = (make_batch(model, [0, 1])[name] for name in ("image", "label"))
+    for view in views_of(model):
+        members = view.name.split()[:-1]  # of the ensemble
+        member = model.get_submodule(*members) if members else model
+        torch.testing.assert_close(logits(view.network, image), logits(member, image), atol=1e-4, rtol=1e-4)
+        maps = [attribute(view, image, classes, "gradcam") for classes in (labels, 1 - labels)]
+        assert maps[0].shape == (2, model.input_size, model.input_size)
+        assert all(0 <= heat.min() <= heat.max() <= 1 for heat in maps)
+        assert max(heat.std() for heat in maps) > 0.01
+        assert not np.allclose(*maps)
+
+
 CHECKS: list[Callable[[DictConfig], None]] = [
     check_shapes,
     check_other_sizes_are_rejected,
     check_loss_decreases,
     check_every_parameter_learns_or_is_frozen,
     check_training_on_single_faces,
+    check_attribution,
     check_export_agrees,
 ]
 
@@ -224,7 +242,9 @@ def test_full_size_structure(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "check", [check_shapes, check_every_parameter_learns_or_is_frozen], ids=["shapes", "every_parameter_learns"]
+    "check",
+    [check_shapes, check_every_parameter_learns_or_is_frozen, check_attribution],
+    ids=["shapes", "every_parameter_learns", "attribution"],
 )
 @pytest.mark.parametrize("name", FULL)
 def test_full_size(name, check):

@@ -1,0 +1,58 @@
+"""An explanation as a Weights & Biases run of its own: the faces as images, the region shares in the summary."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import wandb
+
+from deepfake_ms.errors import UserError
+from deepfake_ms.training.run import Run
+from deepfake_ms.training.wandb_run import require_login
+
+
+def log_explanation(
+    folder: Path, settings: Mapping, run: Run, title: str, pictures: Mapping[str, np.ndarray], shares: pd.DataFrame
+) -> None:
+    """Log the content of an explanation's page; its W&B run has the job type ``explain``.
+
+    Args:
+        folder: of the page; ``<folder>/wandb`` holds W&B's files.
+        settings: of ``conf/logger``.
+        run: the first of the explained runs; its data and configuration describe the W&B run.
+        title: name of the W&B run.
+        pictures: sample id → one face with its attributions, RGB uint8 [H, W, 3].
+        shares: from `summarise_shares`; a summary key is ``<detector>/<view>/<region>/<share or density>``.
+
+    Raises:
+        UserError: an online run is requested without a login, or W&B does not start.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if not settings["offline"]:
+        require_login("logger.offline=false", "leave logger.offline=true and send it later with `wandb sync`")
+    config, synthetic = run.config, run.record["synthetic"]
+    try:
+        logged = wandb.init(
+            project=settings["project"],
+            group=settings["group"],
+            job_type="explain",
+            name=title,
+            tags=[config["data"]["name"], config["model"]["name"], *(["synthetic"] if synthetic else [])],
+            config={"explained": str(run.folder), "config": config, "synthetic": synthetic},
+            dir=folder,
+            mode="offline" if settings["offline"] else "online",
+            reinit="finish_previous",
+        )
+    except (wandb.Error, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"Weights & Biases does not start ({reason}): correct its settings, or set logger=csv."
+        ) from error
+    logged.log({"faces": [wandb.Image(pixels, caption=name) for name, pixels in pictures.items()]})
+    plain = shares[shares["minus"] == ""].dropna(subset=["mean"])
+    logged.summary.update(
+        {f"{e.detector}/{e.view}/{e.region}/{e.measure}": e.mean for e in plain.itertuples(index=False)}
+    )
+    logged.finish()
