@@ -98,7 +98,9 @@ def measure(
         if cell.experiment == GROUPS[0][0]:
             console.print(f"{detector.name}, seed {cell.seed}: faithfulness")
             chosen = np.random.default_rng(0).permutation(rows)[: options.faithfulness_faces]
-            faithful[cell.seed] = measure_faithfulness(stages[-1], np.sort(chosen), options.corpus)
+            measured = measure_faithfulness(stages[-1], np.sort(chosen), options.corpus)
+            if len(measured):
+                faithful[cell.seed] = measured
     return shares, occluded, faithful
 
 

@@ -38,15 +38,17 @@ def measure_faithfulness(
         methods: of attribution, with random maps added as a baseline; those that do not fit the detector are left out.
 
     Returns:
-        One row per face, method and measure, with `sample_id`, `video_id`, `method`, `measure`, `artefact` (or empty)
-        and `value`. Measures: ``deletion`` and ``insertion``, the mean of P(fake) over the steps; ``randomised``,
-        Spearman's correlation with the map of a network with permuted weights; ``pointing`` and ``auc``, agreement with
-        an artefact's region; ``area``, the share of the crop in that region, by which pointing succeeds by chance.
+        Empty if it finds none; else one row per face, method and measure, with `sample_id`, `video_id`, `method`,
+        `measure`, `artefact` (or empty) and `value`. Measures: ``deletion`` and ``insertion``, the mean of P(fake) over
+        the steps; ``randomised``, Spearman's correlation with the map of a network with permuted weights; ``pointing``
+        and ``auc``, agreement with an artefact's region; ``area``, the share of the crop in that region, by which
+        pointing succeeds by chance.
     """
     view = next(each for each in views_of(stage.model) if each.name.endswith(IMAGE))
     broken = next(each for each in views_of(randomised(stage.model)) if each.name.endswith(IMAGE))
     names = [name for name in methods if name != "rollout" or view.transformer is not None]
-    return pd.concat(_measure(stage, rows, corpus, view, broken, [*names, RANDOM]), ignore_index=True)
+    parts = list(_measure(stage, rows, corpus, view, broken, [*names, RANDOM]))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _measure(stage, rows, corpus, view, broken, methods) -> Iterator[pd.DataFrame]:
