@@ -10,7 +10,6 @@ experiments/figure2/output, with SYNTHETIC in their names for drawn faces.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -23,7 +22,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from deepfake_ms.cli import compose, print_error
+from deepfake_ms.cli import compose
 from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.errors import UserError
 from deepfake_ms.explanation import METHODS
@@ -40,6 +39,7 @@ from deepfake_ms.scoring.metrics import score_table
 from deepfake_ms.training.run import Run
 from experiments.figure2.faithful import measure_faithfulness, summarise_faithfulness
 from experiments.markdown import estimate
+from experiments.program import make_parser, run_program
 from experiments.report.cells import Cell, collect
 from experiments.report.figures import STYLE
 from experiments.report.paper_tables import TABLE_2
@@ -258,27 +258,15 @@ def study(options: argparse.Namespace, console: Console) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     hush()
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.figure2", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("figure2", __doc__, OUTPUT)
     parser.add_argument("--runs", type=Path, required=True, help="<runs_root>/<data>/<model>")
-    parser.add_argument(
-        "--corpus", type=Path, help="the drawn corpus of these runs; without it, its artefacts are unknown"
-    )
+    parser.add_argument("--corpus", type=Path, help="the drawn corpus of these runs, whose artefacts are known")
     parser.add_argument("--prepared-root", type=Path, default=Path("prepared"), help="default: %(default)s")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: all")
     parser.add_argument("--method", choices=METHODS, default="gradcam", help="default: %(default)s")
     parser.add_argument("--target", choices=TARGETS, default="fake", help="explained class (default: %(default)s)")
     parser.add_argument("--faithfulness-faces", type=int, default=120, help="test faces (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the results")
-    parser.add_argument(
-        "--resamples", type=int, default=2000, help="bootstrap samples per interval (default: %(default)s)"
-    )
-    try:
-        study(parser.parse_args(arguments), Console(highlight=False, markup=False, soft_wrap=True))
-    except UserError as error:
-        print_error(error)
-        sys.exit(2)
+    run_program(parser, study, arguments)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,16 @@ mechanism_SYNTHETIC.md to experiments/mechanism/output. Nothing is trained or sc
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
-from deepfake_ms.cli import print_error
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically
 from experiments.markdown import markdown_table
 from experiments.mechanism.groups import GROUPS, OUTPUT, compare, read_eye_artefacts, with_interval
+from experiments.program import make_parser, run_program
 from experiments.report.cells import collect
 from experiments.report.paper_tables import TABLE_2
 from experiments.report.protocol import check_protocol, describe
@@ -72,22 +71,10 @@ def study(options: argparse.Namespace, console: Console) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.mechanism",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("mechanism", __doc__, OUTPUT)
     parser.add_argument("--runs", type=Path, required=True, help="<runs_root>/<data>/<model>")
     parser.add_argument("--corpus", type=Path, required=True, help="the drawn corpus of these runs")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the results")
-    parser.add_argument(
-        "--resamples", type=int, default=2000, help="bootstrap samples per interval (default: %(default)s)"
-    )
-    try:
-        study(parser.parse_args(arguments), Console(highlight=False, markup=False, soft_wrap=True))
-    except UserError as error:
-        print_error(error)
-        sys.exit(2)
+    run_program(parser, study, arguments)
 
 
 if __name__ == "__main__":

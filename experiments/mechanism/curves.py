@@ -21,11 +21,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from deepfake_ms.cli import compose, print_error
+from deepfake_ms.cli import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically
 from experiments.markdown import markdown_table
 from experiments.mechanism.groups import GROUPS, OUTPUT, compare, read_eye_artefacts, with_interval
+from experiments.program import make_parser, run_program
 from experiments.report.cells import collect
 from experiments.report.figures import STYLE
 from experiments.report.paper_tables import Comparison, PaperTable, Row
@@ -205,8 +206,14 @@ def as_markdown(found: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def report(options: argparse.Namespace, console: Console) -> None:
-    """Write the three files and print the tables."""
+def study(options: argparse.Namespace, console: Console) -> None:
+    """Train what is missing, write the three files and print the tables.
+
+    Raises:
+        UserError: no point has a finished run.
+    """
+    if not options.report:
+        train(options.seeds, options.jobs)
     found = measure(options.runs_root, options.resamples, console)
     write_atomically(options.output / "curves_SYNTHETIC.csv", found.to_csv(index=False))
     markdown = as_markdown(found)
@@ -217,27 +224,12 @@ def report(options: argparse.Namespace, console: Console) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.mechanism.curves",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("mechanism.curves", __doc__, OUTPUT)
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--seeds", default="0,1,2", help="of each row, separated by commas (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once (default: %(default)s)")
     parser.add_argument("--runs-root", type=Path, default=Path("runs"), help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the results")
-    parser.add_argument(
-        "--resamples", type=int, default=2000, help="bootstrap samples per interval (default: %(default)s)"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        if not options.report:
-            train(options.seeds, options.jobs)
-        report(options, Console(highlight=False, markup=False, soft_wrap=True))
-    except UserError as error:
-        print_error(error)
-        sys.exit(2)
+    run_program(parser, study, arguments)
 
 
 if __name__ == "__main__":

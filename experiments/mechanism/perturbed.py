@@ -8,7 +8,6 @@ and writes perturbed.csv and perturbed.md to experiments/mechanism/output; drawn
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from deepfake_ms.assembly import trainer_settings
-from deepfake_ms.cli import compose, print_error
+from deepfake_ms.cli import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.predictions import SELECTED, read_predictions
 from deepfake_ms.evaluation.scores import evaluate
@@ -30,6 +29,7 @@ from deepfake_ms.scoring.metrics import LEVELS
 from deepfake_ms.training.run import Run
 from experiments.markdown import markdown_table
 from experiments.mechanism.groups import METRIC, OUTPUT, with_interval
+from experiments.program import make_parser, run_program
 from experiments.report.cells import Cell, collect
 from experiments.report.paper_tables import TABLE_2
 from experiments.report.protocol import check_protocol, describe
@@ -135,22 +135,10 @@ def study(options: argparse.Namespace, console: Console) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     hush()
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.mechanism.perturbed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("mechanism.perturbed", __doc__, OUTPUT)
     parser.add_argument("--runs", type=Path, required=True, help="<runs_root>/<data>/<model>")
     parser.add_argument("--prepared-root", type=Path, default=Path("prepared"), help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the results")
-    parser.add_argument(
-        "--resamples", type=int, default=2000, help="bootstrap samples per interval (default: %(default)s)"
-    )
-    try:
-        study(parser.parse_args(arguments), Console(highlight=False, markup=False, soft_wrap=True))
-    except UserError as error:
-        print_error(error)
-        sys.exit(2)
+    run_program(parser, study, arguments)
 
 
 if __name__ == "__main__":

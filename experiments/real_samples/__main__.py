@@ -11,7 +11,6 @@ a method does.
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from rich.console import Console
 from sklearn.model_selection import StratifiedGroupKFold
 
 from deepfake_ms.assembly import run_config, trainer_settings
-from deepfake_ms.cli import compose, print_error
+from deepfake_ms.cli import compose
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.data.splits import balance
 from deepfake_ms.errors import UserError
@@ -38,6 +37,7 @@ from deepfake_ms.scoring.metrics import LEVELS
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.train_stages import train_stages
 from experiments.markdown import estimate, markdown_table
+from experiments.program import make_parser, run_program
 
 OUTPUT = Path(__file__).resolve().parent / "output"
 METRICS = ("auroc", "accuracy", "macro_f1")
@@ -165,24 +165,12 @@ def study(options: argparse.Namespace, console: Console) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     hush()
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.real_samples",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("real_samples", __doc__, OUTPUT)
     parser.add_argument("--prepared", type=Path, required=True, help="folder of the prepared faces")
     parser.add_argument("--folds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--epochs", type=int, default=28, help="over all stages (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the results")
-    parser.add_argument(
-        "--resamples", type=int, default=2000, help="bootstrap samples per interval (default: %(default)s)"
-    )
-    try:
-        study(parser.parse_args(arguments), Console(highlight=False, markup=False, soft_wrap=True))
-    except UserError as error:
-        print_error(error)
-        sys.exit(2)
+    run_program(parser, study, arguments)
 
 
 if __name__ == "__main__":

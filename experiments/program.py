@@ -1,0 +1,44 @@
+"""What programs share that compute results with intervals and write them into a folder."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from deepfake_ms.cli import print_error
+from deepfake_ms.errors import UserError
+
+
+def make_parser(name: str, description: str, output: Path) -> argparse.ArgumentParser:
+    """A parser of ``python -m experiments.<name>`` with the options ``--output`` and ``--resamples``.
+
+    Args:
+        name: of the program below ``experiments``.
+        description: its docstring.
+        output: default folder of the results.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output", type=Path, default=output, help="folder of the results")
+    parser.add_argument(
+        "--resamples", type=int, default=2000, help="bootstrap samples per interval (default: %(default)s)"
+    )
+    return parser
+
+
+def run_program(
+    parser: argparse.ArgumentParser,
+    task: Callable[[argparse.Namespace, Console], None],
+    arguments: Sequence[str] | None,
+) -> None:
+    """Parse the arguments and carry out the task; a `UserError` ends the program with one sentence and status 2."""
+    try:
+        task(parser.parse_args(arguments), Console(highlight=False, markup=False, soft_wrap=True))
+    except UserError as error:
+        print_error(error)
+        sys.exit(2)
