@@ -13,5 +13,6 @@ python -m experiments.benchmarks.preparation   speed of face extraction
 python -m experiments.benchmarks.preparation_memory
 python -m experiments.benchmarks.loading       speed of loading training faces
 python -m experiments.benchmarks.training      overhead of the training run
+python -m experiments.benchmarks.explanation   cost of attributions per face
 python -m experiments.benchmarks.levers        what makes lite models fast, and what it costs in AUROC
 """

@@ -14,6 +14,7 @@ from deepfake_ms.explanation.regions import divide, shares
 from deepfake_ms.explanation.trained import TrainedStage, batches
 from deepfake_ms.explanation.views import RECONSTRUCTION, View, reconstruct, views_of
 from deepfake_ms.labels import FAKE
+from deepfake_ms.models.base import DetectionModel
 
 TARGETS = ("predicted", "fake", "real")
 """The explained class: the predicted one of each face, or the same for all."""
@@ -38,22 +39,17 @@ class Explained:
     reconstructions: dict[tuple[int, str], np.ndarray] = field(repr=False)
 
 
-def views_to_explain(stage: TrainedStage, method: str) -> list[View]:
-    """The views of a stage's detector that a method can explain.
+def views_to_explain(model: DetectionModel, method: str) -> list[View]:
+    """The views of a detector that a method can explain; empty if the method does not fit the model.
 
-    LIME changes the image and watches the whole network, so it does not tell the two views of a network apart.
-
-    Raises:
-        UserError: there are none.
+    LIME changes the image and watches the whole network, so it does not tell the two views of a network apart. Rollout
+    needs a transformer.
     """
-    views = views_of(stage.model)
+    views = views_of(model)
     if method == "lime":
         return [view for view in views if not view.name.endswith(RECONSTRUCTION)]
-    if method == "rollout" and all(view.transformer is None for view in views):
-        raise UserError(
-            f"method=rollout: {stage.run.folder} has no transformer over the image; choose another method, "
-            "for example gradcam."
-        )
+    if method == "rollout":
+        return [view for view in views if view.transformer is not None]
     return views
 
 
@@ -83,7 +79,12 @@ def explain_faces(
     if target not in TARGETS:
         raise UserError(f"target={target} is unknown; choose from {', '.join(TARGETS)}.")
     run, kept = stage.run, set() if shown is None else set(shown.tolist())
-    views = views_to_explain(stage, method)
+    views = views_to_explain(stage.model, method)
+    if not views:
+        raise UserError(
+            f"method={method}: the model of {run.folder} has no transformer over the image; choose another method, for "
+            "example gradcam."
+        )
     manifest = run.faces.manifest
     about, found = [], []
     maps: dict[tuple[int, str], np.ndarray] = {}

@@ -17,6 +17,7 @@ from deepfake_ms.explanation.faithfulness import (
     randomised,
     rank_correlation,
 )
+from deepfake_ms.explanation.maps import views_to_explain
 from deepfake_ms.explanation.trained import TrainedStage, batches
 from deepfake_ms.explanation.truth import true_regions
 from deepfake_ms.explanation.views import IMAGE, views_of
@@ -46,7 +47,7 @@ def measure_faithfulness(
     """
     view = next(each for each in views_of(stage.model) if each.name.endswith(IMAGE))
     broken = next(each for each in views_of(randomised(stage.model)) if each.name.endswith(IMAGE))
-    names = [name for name in methods if name != "rollout" or view.transformer is not None]
+    names = [name for name in methods if any(each.name == view.name for each in views_to_explain(stage.model, name))]
     parts = list(_measure(stage, rows, corpus, view, broken, [*names, RANDOM]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
