@@ -36,13 +36,13 @@ def explain(cfg: DictConfig) -> None:
         _draw_sheet(cfg, console)
     elif cfg.what in OF_RUNS:
         if missing := [name for name in NEEDED if not find_spec(name)]:
-            raise UserError(f"{missing[0]} is not installed: run `pip install 'deepfake_ms[explain]'`.")
+            raise UserError(f"{missing[0]} is not installed: run `pip install -e '.[explain]'`.")
         from deepfake_ms.explanation.runs import explain_runs, measure_reliance
 
-        folders = [Path(folder) for folder in ([cfg.run] if cfg.run else cfg.runs)]
-        if not folders:
+        if (cfg.run is None) == (not cfg.runs):
             raise UserError(f"what={cfg.what} explains finished runs: give run=FOLDER or runs=[FOLDER,...].")
-        settings = OmegaConf.to_container(cfg)
+        folders = [Path(str(folder)) for folder in (cfg.runs if cfg.run is None else [cfg.run])]
+        settings = OmegaConf.to_container(cfg, resolve=True)
         (measure_reliance if cfg.what == "reliance" else explain_runs)(folders, settings, console)
     else:
         raise UserError(f"what={cfg.what} is unknown; choose from {', '.join((*SHEETS, *OF_RUNS))}.")
@@ -55,12 +55,14 @@ def _draw_sheet(cfg: DictConfig, console: Console) -> None:
         described = f"with the mask {name}"
     else:
         name = cfg.augmentation.name
+        if cfg.augmentation.get("facial_swap"):
+            raise UserError(f"augmentation={name} swaps pairs of faces, which a contact sheet does not show.")
         change = {"augmentation": build_augmentation(ordered(OmegaConf.to_container(cfg.augmentation)))}
         described = f"with the augmentation {name}"
     sheet = contact_sheet(faces, cfg.count, cfg.seed, **change)
     path = Path(cfg.output) / f"{faces.folder.name}_{name}.png"
     write_image(path, sheet)
-    console.print(f"{cfg.count} faces, as cropped and {described}: {path}")
+    console.print(f"{min(cfg.count, len(faces.manifest))} faces, as cropped and {described}: {path}")
 
 
 if __name__ == "__main__":

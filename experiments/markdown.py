@@ -23,7 +23,10 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 
 
 def estimate(line: Mapping[str, float], signed: bool = False) -> str:
-    """``0.910 ± 0.020 [0.880, 0.935]``: `mean`, `sd` (unless NaN), and the interval from `low` to `high`."""
+    """``0.910 ± 0.020 [0.880, 0.935]``: `mean`, `sd`, and interval from `low` to `high`; NaN is left out."""
     sign = "+" if signed else ""
+    if math.isnan(line["mean"]):
+        return "–"
     spread = "" if math.isnan(line["sd"]) else f" ± {line['sd']:.3f}"
-    return f"{line['mean']:{sign}.3f}{spread} [{line['low']:{sign}.3f}, {line['high']:{sign}.3f}]"
+    interval = "" if math.isnan(line["low"]) else f" [{line['low']:{sign}.3f}, {line['high']:{sign}.3f}]"
+    return f"{line['mean']:{sign}.3f}{spread}{interval}"

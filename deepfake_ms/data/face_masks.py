@@ -141,15 +141,10 @@ class FaceMask:
     def draw(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """A copy of `image` (uint8 RGB [H, W, 3]) with the mask on it; `landmarks` as in `region`."""
         masked = image.copy()
-        if self.fill == "blur":
-            distance = float(np.hypot(*(landmarks[1] - landmarks[0]).tolist()))
-            blurred = cv2.GaussianBlur(image, (0, 0), max(BLUR * distance, 0.1))
-            for rows, columns, inside in self._patches(*image.shape[:2], landmarks):
-                masked[rows, columns][inside] = blurred[rows, columns][inside]
-            return masked
-        colour = 0 if self.fill == "black" else _mean_colour(image)
+        blurred = _blur(image, landmarks) if self.fill == "blur" else None
+        colour = _mean_colour(image) if self.fill == "mean" else 0
         for rows, columns, inside in self._patches(*image.shape[:2], landmarks):
-            masked[rows, columns][inside] = colour
+            masked[rows, columns][inside] = colour if blurred is None else blurred[rows, columns][inside]
         return masked
 
     def _patches(self, height: int, width: int, landmarks: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
@@ -206,3 +201,8 @@ def _whole_pixels(low: float, high: float, count: int) -> slice:
 def _mean_colour(image: np.ndarray) -> np.ndarray:
     """[3] whole grey levels; `image.mean` takes ten times as long."""
     return np.rint(np.array(cv2.sumElems(image)[:3]) / (image.shape[0] * image.shape[1]))
+
+
+def _blur(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    distance = float(np.hypot(*(landmarks[1] - landmarks[0]).tolist()))
+    return cv2.GaussianBlur(image, (0, 0), max(BLUR * distance, 0.1))

@@ -1,17 +1,20 @@
 """Attribution maps: how much each pixel contributes to a detector's decision, by several methods.
 
-The explained value is the log-odds of a class, logit(class) - logit(other class), which is linear in the last layer for
-every detector. Maps are non-negative: they show evidence for the class, not against it.
+The explained value is the log-odds of a class, logit(class) - logit(other class). Maps are non-negative: Grad-CAM,
+Grad-CAM++ and LIME show evidence for the class, not against it. Eigen-CAM and attention rollout do not depend on the
+class: they show what stands out in the features and where attention flows.
 """
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import torch
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import Lime
 from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
 from torch import Tensor, nn
 
 from deepfake_ms.errors import UserError
@@ -20,7 +23,23 @@ from deepfake_ms.explanation.rollout import attention_rollout
 from deepfake_ms.explanation.views import View
 from deepfake_ms.labels import FAKE, REAL
 
-CAMS: dict[str, type[BaseCAM]] = {"gradcam": GradCAM, "gradcam_plus_plus": GradCAMPlusPlus, "eigencam": EigenCAM}
+
+class SignedEigenCAM(EigenCAM):
+    """Eigen-CAM whose largest value in magnitude is positive (Seg-Eigen-CAM, Chung and Ying 2025); SVD leaves the sign
+    of a principal component open."""
+
+    def get_cam_image(self, input_tensor, target_layer, targets, activations, grads, eigen_smooth=False) -> np.ndarray:
+        """The projection of the activations [B, C, h, w] on their first principal component, [B, h, w]."""
+        return get_2d_projection_with_sign_correction(activations)
+
+
+CAMS: dict[str, type[BaseCAM]] = {
+    "gradcam": GradCAM,
+    "gradcam_plus_plus": GradCAMPlusPlus,
+    "eigencam": SignedEigenCAM,
+}
+CLASS_FREE = ("eigencam", "rollout")
+"""Methods whose maps do not depend on the class."""
 LIME_CELLS = 8
 """LIME removes cells of a grid with this many rows and columns."""
 LIME_SAMPLES = 150
@@ -44,7 +63,7 @@ def attribute(view: View, image: Tensor, classes: Tensor, method: str, seed: int
         seed: of LIME's perturbations.
 
     Returns:
-        float32 [B, S, S], each map scaled to 0..1 (all zero if nothing speaks for the class).
+        float32 [B, S, S], each map divided by its maximum; all zero if nothing speaks for the class.
 
     Raises:
         UserError: the method is unknown, or the view has no transformer for ``rollout``.
@@ -68,28 +87,26 @@ def attribute(view: View, image: Tensor, classes: Tensor, method: str, seed: int
 
 
 def _cam(cam: type[BaseCAM], view: View, image: Tensor, classes: Tensor) -> np.ndarray:
-    targets = [_LogOddsTarget(int(each)) for each in classes]
+    """Class activation maps [B, S, S], not scaled: pytorch-grad-cam's own call subtracts each map's minimum."""
     frozen = [(each, each.requires_grad) for each in view.network.parameters()]
     explained = cam(view.network, [view.layer], reshape_transform=view.to_map)
     try:
         # Gradients of parameters are not needed; those of the feature map begin at the image.
         for parameter, _ in frozen:
             parameter.requires_grad_(False)
-        return explained(image.detach().requires_grad_(), targets)
+        logits = explained.activations_and_grads(image.detach().requires_grad_(explained.uses_gradients))
+        gradients = None
+        if explained.uses_gradients:
+            log_odds(logits, classes).sum().backward()
+            gradients = explained.activations_and_grads.gradients[0].numpy()
+        activations = explained.activations_and_grads.activations[0].numpy()
+        heat = explained.get_cam_image(image, view.layer, None, activations, gradients)
     finally:
         explained.activations_and_grads.release()
         for parameter, needed in frozen:
             parameter.requires_grad_(needed)
-
-
-class _LogOddsTarget:
-    """The explained value of one face in the form that pytorch-grad-cam calls: logits [2] → scalar."""
-
-    def __init__(self, label: int):
-        self.label = label
-
-    def __call__(self, logits: Tensor) -> Tensor:
-        return logits[self.label] - logits[1 - self.label]
+    positive = np.maximum(heat, 0).astype(np.float32)
+    return np.stack([cv2.resize(each, tuple(image.shape[:1:-1])) for each in positive])
 
 
 def _lime(network: nn.Module, image: Tensor, classes: Tensor, seed: int) -> np.ndarray:

@@ -56,8 +56,11 @@ def random_maps(shape: tuple[int, int, int], seed: int, cells: int = 8) -> np.nd
 
 
 def randomised(model: DetectionModel, seed: int = 0) -> DetectionModel:
-    """A copy of a detector in which the values of every trained tensor are permuted, for the sanity check of Adebayo et
-    al. (*Sanity Checks for Saliency Maps*, NeurIPS 2018): its attributions must differ from those of the original."""
+    """A copy of a detector in which the values of every parameter, trained or frozen, are permuted.
+
+    For the sanity check of Adebayo et al. (*Sanity Checks for Saliency Maps*, NeurIPS 2018): the attributions of the
+    copy must differ from those of the original.
+    """
     changed = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(key("randomised weights", seed))
     with torch.no_grad():
@@ -75,18 +78,18 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def pointing_hits(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Pointing game: whether the highest pixel of a map lies in the true region.
+    """Pointing game: whether the highest pixel of a map lies in the true region; the share of them if several tie.
 
     Args:
         maps: attribution, [B, S, S].
         truth: bool [B, S, S].
 
     Returns:
-        float [B], 0 or 1; NaN where the true region is empty. By chance, the mean is the region's share of the crop.
+        float [B]; NaN where the true region or the map is empty. By chance, the mean is the region's share of the crop.
     """
-    highest = maps.reshape(len(maps), -1).argmax(axis=1)
-    hits = truth.reshape(len(maps), -1)[np.arange(len(maps)), highest]
-    return np.where(truth.any(axis=(1, 2)), hits.astype(float), np.nan)
+    is_highest = maps == maps.max(axis=(1, 2), keepdims=True)
+    hits = (is_highest & truth).sum(axis=(1, 2)) / is_highest.sum(axis=(1, 2))
+    return np.where(truth.any(axis=(1, 2)) & maps.any(axis=(1, 2)), hits, np.nan)
 
 
 def localisation_auc(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.errors import UserError
 from deepfake_ms.explanation.attribution import attribute
 from deepfake_ms.explanation.regions import divide, shares
-from deepfake_ms.explanation.trained import TrainedStage, batches
+from deepfake_ms.explanation.trained import TrainedStage, batches, require_landmarks
 from deepfake_ms.explanation.views import RECONSTRUCTION, View, reconstruct, views_of
 from deepfake_ms.labels import FAKE
 from deepfake_ms.models.base import DetectionModel
@@ -42,7 +42,7 @@ class Explained:
 def views_to_explain(model: DetectionModel, method: str) -> list[View]:
     """The views of a detector that a method can explain; empty if the method does not fit the model.
 
-    LIME changes the image and watches the whole network, so it does not tell the two views of a network apart. Rollout
+    LIME perturbs the image and observes only the output, so it does not tell the two views of a network apart. Rollout
     needs a transformer.
     """
     views = views_of(model)
@@ -86,6 +86,7 @@ def explain_faces(
             "example gradcam."
         )
     manifest = run.faces.manifest
+    require_landmarks(run.faces, rows)
     about, found = [], []
     maps: dict[tuple[int, str], np.ndarray] = {}
     reconstructions: dict[tuple[int, str], np.ndarray] = {}
@@ -117,7 +118,7 @@ def explain_faces(
 
 
 def choose_faces(predictions: pd.DataFrame, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Rows of faces to show: wrongly and correctly classified real and fake ones in turn, each from another video.
+    """Rows of faces to show: wrongly and correctly classified real and fake ones in turn, first one face per video.
 
     Args:
         predictions: of these faces, from `deepfake_ms.explanation.trained.predict_faces`.
@@ -128,8 +129,9 @@ def choose_faces(predictions: pd.DataFrame, rows: np.ndarray, count: int, seed: 
     Returns:
         At most `count` of the rows, int [n].
     """
-    shuffled = predictions.assign(row=rows).sample(frac=1, random_state=seed).drop_duplicates("video_id")
-    right = (shuffled["fake_probability"] > 0.5) == (shuffled["label"] == FAKE)
-    turn = shuffled.groupby([shuffled["label"], right]).cumcount()
-    order = shuffled.assign(turn=turn, right=right).sort_values(["turn", "right", "label"], kind="stable")
-    return order["row"].to_numpy()[:count]
+    shuffled = predictions.assign(row=rows).sample(frac=1, random_state=seed)
+    shuffled["right"] = (shuffled["fake_probability"] > 0.5) == (shuffled["label"] == FAKE)
+    shuffled["again"] = shuffled.groupby(["label", "right", "video_id"]).cumcount()
+    shuffled = shuffled.sort_values("again", kind="stable")
+    shuffled["turn"] = shuffled.groupby(["label", "right"]).cumcount()
+    return shuffled.sort_values(["turn", "right", "label"], kind="stable")["row"].to_numpy()[:count]

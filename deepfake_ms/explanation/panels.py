@@ -8,6 +8,7 @@ import numpy as np
 from deepfake_ms.files import write_atomically
 
 TILE = 160  # pixels
+TEXT_HEIGHT = 22
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -41,7 +42,10 @@ def strip(tiles: dict[str, np.ndarray], title: str) -> np.ndarray:
     Returns:
         RGB uint8 [H, W, 3].
     """
-    columns = [np.vstack([_text(caption, TILE, 0.36), image]) for caption, image in tiles.items()]
+    columns = [
+        np.vstack([*(_text(line, TILE, 0.36) for line in _two_lines(caption)), image])
+        for caption, image in tiles.items()
+    ]
     row = np.hstack(columns)
     return np.vstack([_text(title, row.shape[1], 0.42), row])
 
@@ -51,6 +55,14 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
     write_atomically(path, cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
+def _two_lines(caption: str) -> tuple[str, str]:
+    detector, _, what = caption.rpartition(": ")
+    return detector, what
+
+
 def _text(text: str, width: int, scale: float) -> np.ndarray:
-    band = np.full((22, width, 3), 255, np.uint8)
+    """A white line of text, smaller if it would be too wide."""
+    band = np.full((TEXT_HEIGHT, width, 3), 255, np.uint8)
+    needed = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
+    scale *= min(1, (width - 8) / max(needed, 1))
     return cv2.putText(band, text, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)

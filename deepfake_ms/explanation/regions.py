@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from deepfake_ms.data.face_masks import FaceMask
-from deepfake_ms.errors import UserError
 
 PARTS = ("eyes", "mouth", "nose")
 FACE = "face"
@@ -25,12 +24,7 @@ def divide(masks: Mapping[str, FaceMask], size: int, landmarks: np.ndarray) -> n
 
     Returns:
         bool [B, len(REGIONS), size, size]; exactly one region per pixel.
-
-    Raises:
-        UserError: a landmark is missing.
     """
-    if not np.isfinite(landmarks).all():
-        raise UserError("A face lacks landmarks, so its regions are unknown: prepare the corpus with face detection.")
     regions = np.zeros((len(landmarks), len(REGIONS), size, size), dtype=bool)
     for face, points in zip(regions, landmarks, strict=True):
         free = np.ones((size, size), dtype=bool)

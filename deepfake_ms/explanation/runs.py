@@ -9,19 +9,22 @@ from rich.console import Console
 from rich.progress import Progress
 
 from deepfake_ms.data.dataset import FaceDataset
-from deepfake_ms.data.face_masks import FaceMask
+from deepfake_ms.data.face_masks import FILLS, FaceMask
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import OWN
-from deepfake_ms.explanation.maps import Explained, choose_faces, explain_faces
+from deepfake_ms.explanation import METHODS
+from deepfake_ms.explanation.attribution import CLASS_FREE
+from deepfake_ms.explanation.maps import TARGETS, Explained, choose_faces, explain_faces
 from deepfake_ms.explanation.page import FacePictures, write_page
 from deepfake_ms.explanation.panels import overlay, strip, tile, write_image
 from deepfake_ms.explanation.regions import FACE, PARTS
 from deepfake_ms.explanation.reliance import occlude
 from deepfake_ms.explanation.summary import reliance_table, share_tables, summarise_reliance, summarise_shares
-from deepfake_ms.explanation.trained import TrainedStage, predict_faces
+from deepfake_ms.explanation.trained import TrainedStage, predict_faces, require_landmarks
 from deepfake_ms.files import write_atomically
 from deepfake_ms.provenance import code_version
 from deepfake_ms.training.run import Run
+from deepfake_ms.training.run_folder import config_hash
 
 SLOW = ("lime",)
 """Methods that explain only the faces to show; the region shares then cover only these."""
@@ -45,11 +48,12 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
     method = settings["method"] if by_stages else settings["what"]
     if by_stages and len(folders) > 1:
         raise UserError("what=stages shows the stages of one run: give run=FOLDER.")
-    runs = _open(folders, settings)
+    _check(settings, method)
+    runs, device = _open(folders, settings), settings["device"]
     stages = {
         f"{name}, {stage.name}" if by_stages else name: stage
         for name, run in runs.items()
-        for stage in TrainedStage.all_of(run)[0 if by_stages else -1 :]
+        for stage in (TrainedStage.all_of(run, device) if by_stages else [TrainedStage.last_of(run, device)])
     }
     first = next(iter(stages.values()))
     rows = _rows(first.run, settings["test_set"])
@@ -70,17 +74,25 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
                 lambda count, task=task: progress.advance(task, count),
             )
     shares = summarise_shares({name: {0: each.shares} for name, each in explained.items()})
-    folder = Path(settings["output"]) / f"{settings['what']}_{first.run.folder.parent.name}_{first.run.folder.name}"
+    folder = _folder(first.run, settings)
     write_atomically(folder / "shares.csv", shares.drop(columns=["sd", "seeds_agreeing"]).to_csv(index=False))
-    faces = _pictures(first.run, FaceMask.from_settings(settings["mask"]), stages, explained, shown, settings["seed"])
+    faces = _pictures(list(runs.values()), settings, stages, explained, shown)
+    explains = method if method in CLASS_FREE else f"{method} of the {settings['target']} class"
     sentences = [
-        f"{method} of the {settings['target']} class on {len(of)} unmasked faces of the {settings['test_set']} set. "
+        f"{explains} on {len(of)} unmasked faces of the {settings['test_set']} set. "
         "The shares of the regions add up to 1. Density is the share divided by the region's share of the crop: 1 if "
-        "attribution is spread evenly. Intervals are 95 %, over videos. Differences are paired by face.",
+        "attribution is spread evenly. Intervals are 95 %, over videos. Differences are paired by face. Faces whose "
+        "map is empty, because nothing speaks for the class, do not count.",
         "An attribution map shows where a gradient or a perturbation is large, not what the decision needs: for that, "
         "see what=reliance.",
         _protocol(first.run),
     ]
+    if method in SLOW:
+        sentences.append(
+            f"{method} is slow, so the shares cover only the faces shown; wrong decisions are over-represented in them."
+        )
+    if len(stages) > 1 and settings["target"] == "predicted" and method not in CLASS_FREE:
+        sentences.append("Where two detectors disagree, maps of different classes are compared; target=fake avoids it.")
     title = f"Where {'each stage of ' if by_stages else ''}{' and '.join(runs)} look{'s' if len(runs) == 1 else ''}"
     write_page(folder / "page.html", title, first.run.record["synthetic"], sentences, share_tables(shares), faces)
     strips = {face.name: strip(face.tiles, _strip_title(face)) for face in faces}
@@ -101,29 +113,51 @@ def measure_reliance(folders: Sequence[Path], settings: Mapping, console: Consol
     first = next(iter(runs.values()))
     rows = _rows(first, settings["test_set"])
     masks = {name: mask for name, mask in _masks(settings).items() if name != FACE}
+    require_landmarks(first.faces, rows)
     tables, lines = [], []
     with Progress(console=console, transient=True) as progress:
         for name, run in runs.items():
-            stage, task = TrainedStage.all_of(run)[-1], progress.add_task(name, total=None)
+            stage = TrainedStage.last_of(run, settings["device"])
+            task = progress.add_task(name, total=1 + 2 * len(masks) * len(FILLS))
             predictions = {}
             for region, place, fill, table in occlude(stage, rows, masks, seed=settings["seed"]):
                 predictions[region, place, fill] = table
-                progress.update(task, description=f"{name}: {region} {place} {fill}")
+                progress.advance(task)
             summary = summarise_reliance({run.seed: predictions})
             tables.append(reliance_table(name, summary))
             lines.append(summary.assign(run=name))
-    folder = Path(settings["output"]) / f"reliance_{first.folder.parent.name}_{first.folder.name}"
+    folder = _folder(first, settings)
     write_atomically(folder / "reliance.csv", pd.concat(lines).to_csv(index=False))
     sentences = [
         f"AUROC per face, and P(fake) of the fakes, on {len(rows)} faces of the {settings['test_set']} set when a "
         "region is covered, minus the same faces unchanged; 95 % intervals over videos. As any occlusion is unlike the "
-        "training faces, boxes of the same number and size at random places are the control. A detector needs a region "
+        "training faces, as many boxes of the same size at random places are the control. A detector needs a region "
         "if the interval of what is due to the region lies below zero.",
         _protocol(first),
     ]
-    write_page(folder / "page.html", f"What {' and '.join(runs)} need", first.record["synthetic"], sentences, tables)
+    write_page(
+        folder / "page.html",
+        f"What {' and '.join(runs)} need{'s' if len(runs) == 1 else ''}",
+        first.record["synthetic"],
+        sentences,
+        tables,
+    )
     console.print(f"Reliance on {', '.join(masks)}: {folder / 'page.html'}")
     return folder
+
+
+def _check(settings: Mapping, method: str) -> None:
+    """Refuse unknown settings before anything is computed."""
+    for name, value, known in (("method", method, METHODS), ("target", settings["target"], TARGETS)):
+        if value not in known:
+            raise UserError(f"{name}={value} is unknown; choose from {', '.join(known)}.")
+
+
+def _folder(run: Run, settings: Mapping) -> Path:
+    """Folder of the results, which differs between requests."""
+    row = run.folder.resolve().parent.name
+    about = f"{settings['what']}_{run.config['data']['name']}_{run.config['model']['name']}_{row}_seed_{run.seed}"
+    return Path(settings["output"]) / f"{about}_{config_hash(dict(settings))[:8]}"
 
 
 def _open(folders: Sequence[Path], settings: Mapping) -> dict[str, Run]:
@@ -158,28 +192,35 @@ def _shown(stage: TrainedStage, rows: np.ndarray, settings: Mapping) -> np.ndarr
     """The rows of the faces to show: those named in the settings, or a choice."""
     if settings["count"] < 1:
         raise UserError(f"count={settings['count']}: ask for at least one face.")
-    if not settings["faces"]:
+    wanted = [str(name) for name in settings["faces"]]
+    if not wanted:
         return choose_faces(
             predict_faces(stage.detector, stage.run.faces, rows), rows, settings["count"], settings["seed"]
         )
     known = dict(zip(stage.run.faces.manifest["sample_id"].iloc[rows], rows, strict=True))
-    if unknown := [name for name in settings["faces"] if name not in known]:
+    if unknown := [name for name in wanted if name not in known]:
         raise UserError(
             f"faces: {unknown[0]} is not in the {settings['test_set']} set of {stage.run.folder}, "
             f"which has, for example, {next(iter(known))}."
         )
-    return np.array([known[name] for name in settings["faces"]])
+    return np.array([known[name] for name in wanted])
 
 
 def _pictures(
-    run: Run,
-    mask: FaceMask,
+    runs: Sequence[Run],
+    settings: Mapping,
     stages: Mapping[str, TrainedStage],
     explained: Mapping[str, Explained],
     shown: np.ndarray,
-    seed: int,
 ) -> list[FacePictures]:
-    """Input, masked input, and per detector its reconstructions and its attributions."""
+    """Input, masked input, and per detector its reconstructions and its attributions.
+
+    The mask is that of the first run that was trained on masked faces, else the one in `settings`.
+    """
+    run = runs[0]
+    recorded = [(stage.mask, each.seed) for each in runs for stage in each.curriculum.stages if stage.mask]
+    mask_settings, seed = recorded[0] if recorded else (settings["mask"], settings["seed"])
+    mask = FaceMask.from_settings(mask_settings)
     sizes = {name: stage.model.input_size for name, stage in stages.items()}
     manifest, folder = run.faces.manifest, run.faces.folder
     largest = max(sizes.values())
@@ -214,7 +255,7 @@ def mask_name(mask: FaceMask) -> str:
 def _protocol(run: Run) -> str:
     data, kind = run.config["data"], ", SYNTHETIC" if run.record["synthetic"] else ""
     return (
-        f"Data: {data['name']} {data['fingerprint']}{kind}; split {run.config['split']['policy']}; 32-bit on a CPU; "
+        f"Data: {data['name']} {data['fingerprint']}{kind}; split {run.config['split']['policy']}; 32-bit; "
         f"trained by {run.record['code']}, explained by {code_version()}."
     )
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from deepfake_ms.explanation.page import TextTable
 from deepfake_ms.explanation.regions import REGIONS
+from deepfake_ms.explanation.reliance import RANDOM
 from deepfake_ms.labels import FAKE
 from deepfake_ms.scoring.clustered_means import clustered_mean
 from deepfake_ms.scoring.intervals import bootstrap_intervals, paired_difference
@@ -23,8 +24,8 @@ def summarise_shares(detectors: Mapping[str, Seeds], resamples: int = 2000) -> p
 
     Returns:
         One row per detector, view, region and measure (``share`` or ``density``), and for all but the first detector
-        another one whose `minus` is the name of the first; `mean`, `sd`, `low`, `high` and `seeds_agreeing` are those
-        of `clustered_mean`.
+        another one whose `minus` is the name of the first, paired by face; the other columns are those of
+        `clustered_mean`. Faces whose map is empty do not count.
     """
     lines = []
     first, *_ = detectors
@@ -40,9 +41,10 @@ def summarise_shares(detectors: Mapping[str, Seeds], resamples: int = 2000) -> p
                     theirs = {seed: _of(table, view, region) for seed, table in detectors[first].items()}
                     pairs = {
                         seed: ours[seed].assign(**{measure: ours[seed][measure] - theirs[seed][measure]})
-                        for seed in ours.keys() & theirs.keys()
+                        for seed in ours
+                        if seed in theirs and len(theirs[seed])  # the first detector may lack this view
                     }
-                    if pairs and all(len(pair) for pair in pairs.values()):
+                    if pairs:
                         lines.append({**about, "minus": first, **clustered_mean(pairs, measure, resamples)})
     return pd.DataFrame(lines)
 
@@ -64,7 +66,7 @@ def summarise_reliance(seeds: Mapping[int, Occluded], level: str = "frame", resa
         resamples: of the videos, per interval.
 
     Returns:
-        One row per measure, region, fill and comparison, with `mean`, `sd`, `low`, `high`, `seeds_agreeing`. Measures:
+        One row per measure, region, fill and comparison, with `mean`, `sd`, `low` and `high`. Measures:
         ``auroc``, and ``fake_probability`` of the fakes. Comparisons: ``covered`` minus unchanged, ``random`` places
         minus unchanged, and ``excess``, covered minus random places: the part due to the region itself. If its interval
         lies below zero, the detector needs the region.
@@ -82,8 +84,7 @@ def _reliance_lines(seeds: Mapping[int, Occluded], level: str, resamples: int) -
     regions = dict.fromkeys((region, fill) for region, place, fill in some if place == "landmarks")
     for region, fill in regions:
         covered, scattered = (
-            {seed: each[region, place, fill] for seed, each in seeds.items()}
-            for place in ("landmarks", "random places")
+            {seed: each[region, place, fill] for seed, each in seeds.items()} for place in ("landmarks", RANDOM)
         )
         for comparison, ours, theirs in (
             ("covered", covered, whole),
@@ -117,8 +118,11 @@ def share_tables(summary: pd.DataFrame) -> list[TextTable]:
             for name, minus in names:
                 share = texts.loc[(name, minus, region, "share")]
                 density = texts.loc[(name, minus, region, "density"), "mean"]
-                row.append(f"{_text(share, bool(minus))}, density {density:{'+' if minus else ''}.2f}")
+                sign = "+" if minus else ""
+                row.append(f"{_text(share, bool(minus))}, density {density:{sign}.2f}" if share["faces"] else "–")
             rows.append(row)
+        counts = [int(texts.loc[(*name, REGIONS[0], "share"), "faces"]) for name in names]
+        rows.append(["faces with a map", *map(str, counts)])
         tables.append(TextTable(f"Share of the attribution per region: {view}", header, rows))
     return tables
 
@@ -137,7 +141,8 @@ def reliance_table(name: str, summary: pd.DataFrame) -> TextTable:
     header = ["covered", "AUROC", "at random places", "due to the region"]
     header += ["P(fake) of fakes", "at random places", "due to the region"]
     unchanged = _text(summary[summary["comparison"] == "unchanged"].iloc[0], False)
-    return TextTable(f"{name}: change when a region is covered; AUROC unchanged {unchanged}", header, rows)
+    title = f"{name}: change when a region is covered; AUROC on unchanged faces {unchanged}"
+    return TextTable(title, header, rows)
 
 
 def _text(line: pd.Series, signed: bool) -> str:

@@ -14,6 +14,7 @@ from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, FAKE
+from deepfake_ms.manifest import LANDMARK_COLUMNS
 from deepfake_ms.models.base import DetectionModel
 from deepfake_ms.training.detector import Detector
 from deepfake_ms.training.run import Run
@@ -37,24 +38,35 @@ class TrainedStage:
     detector: Detector = field(repr=False)
 
     @classmethod
-    def all_of(cls, run: Run) -> list[Self]:
-        """Every stage of a finished run, in order.
+    def all_of(cls, run: Run, device: str = "cpu") -> list[Self]:
+        """Every stage of a finished run, in order; errors as in `last_of`."""
+        return [cls._load(run, number, device) for number in range(len(run.curriculum.stages))]
+
+    @classmethod
+    def last_of(cls, run: Run, device: str = "cpu") -> Self:
+        """The last stage of a finished run.
+
+        Args:
+            run: of the stage.
+            device: of the detector, as torch names it.
 
         Raises:
             UserError: the run is not finished, or a checkpoint is missing or has changed.
         """
+        return cls._load(run, -1, device)
+
+    @classmethod
+    def _load(cls, run: Run, number: int, device: str) -> Self:
         chain, stages = read_chain(run.folder), run.curriculum.stages
         if len(chain) < len(stages):
             raise UserError(
                 f"{run.folder} has finished {len(chain)} of {len(stages)} stages: "
                 "run the same train command again; it continues."
             )
-        found = []
-        for stage, handoff in zip(stages, chain, strict=True):
-            detector = run.detector(stage, from_scratch=False)
-            detector.load_state_dict(load_weights(run.folder / handoff.checkpoint, handoff.sha256))
-            found.append(cls(run, handoff.stage, detector.eval()))
-        return found
+        handoff = chain[number]
+        detector = run.detector(stages[number], from_scratch=False)
+        detector.load_state_dict(load_weights(run.folder / handoff.checkpoint, handoff.sha256))
+        return cls(run, handoff.stage, detector.eval().to(device))
 
     @property
     def model(self) -> DetectionModel:
@@ -106,6 +118,17 @@ def batches(
         landmarks = np.stack([dataset.landmarks_at_size(position) for position in positions])
         pixels = batch["image"].permute(0, 2, 3, 1).numpy()
         yield Batch(rows[positions], pixels, image, batch["label"].to(device), landmarks)
+
+
+def require_landmarks(faces: PreparedFaces, rows: np.ndarray) -> None:
+    """Raise a UserError unless all faces at `rows` have landmarks, which their regions need."""
+    chosen = faces.manifest.iloc[rows]
+    lacking = chosen.loc[chosen[LANDMARK_COLUMNS].isna().any(axis=1), "sample_id"]
+    if len(lacking):
+        raise UserError(
+            f"{len(lacking)} of {len(rows)} faces in {faces.folder} lack landmarks, which regions need (first: "
+            f"{lacking.iloc[0]}): prepare the corpus with face detection."
+        )
 
 
 @torch.no_grad()

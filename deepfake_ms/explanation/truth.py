@@ -1,6 +1,5 @@
 """The true artefact regions of drawn fakes, in pixels of the crops that a detector sees."""
 
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -43,7 +42,7 @@ def true_regions(faces: PreparedFaces, corpus: Path, rows: np.ndarray, size: int
             continue
         box = np.array([getattr(face, name) for name in BOX_COLUMNS], dtype=np.float64)
         detected = Face(box, np.zeros((5, 2)), face.probability)
-        in_frame = next(islice(artefact_regions(video, drawn), face.frame_index, None))
+        in_frame = artefact_regions(video, drawn, face.frame_index)
         found.append({name: _cropped(region, detected, settings, size) for name, region in in_frame.items()})
     return found
 

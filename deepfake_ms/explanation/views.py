@@ -2,12 +2,12 @@
 
 GenConViT passes two views of a face through one backbone, the image and its reconstruction. The released Grad-CAM
 script registers its hooks once for both and pairs the activations of one pass with the gradients of the other. Here,
-every view is a network of its own, in which only this view's pass is visible.
+every view is a network of its own, in which only this view's pass is exposed.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from timm.models.swin_transformer import SwinTransformer
@@ -18,6 +18,7 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.models.base import DetectionModel
 from deepfake_ms.models.genconvit import GenConViT
 from deepfake_ms.models.genconvit.network import GenConViTNetwork
+from deepfake_ms.models.recce import RECCE
 
 IMAGE, RECONSTRUCTION = "image", "reconstruction"
 
@@ -42,16 +43,6 @@ class View:
     to_map: Callable[[Tensor], Tensor]
     transformer: nn.Module | None = None
 
-    @classmethod
-    def of_backbone(cls, name: str, network: nn.Module, feature_map: nn.Module, backbone: nn.Module | None) -> Self:
-        """The view of a network whose last feature map passes through `feature_map`."""
-        if isinstance(backbone, VisionTransformer):
-            # The classifier reads the class token, so that behind the last block, patch tokens have no gradient.
-            return cls(name, network, backbone.blocks[-1].norm1, lambda tokens: _grid(tokens, backbone), backbone)
-        if isinstance(backbone, SwinTransformer):
-            return cls(name, network, feature_map, lambda tokens: tokens.permute(0, 3, 1, 2), backbone)
-        return cls(name, network, feature_map, lambda features: features)
-
 
 def views_of(model: DetectionModel) -> list[View]:
     """The views of a detector: one, or two of each GenConViT network.
@@ -60,7 +51,7 @@ def views_of(model: DetectionModel) -> list[View]:
         model: put into evaluation mode.
 
     Raises:
-        UserError: the model never calls its `feature_map`.
+        UserError: the model has no feature map [B, C, h, w] or [B, h, w, C].
     """
     model.eval()
     if isinstance(model, GenConViT):
@@ -70,27 +61,37 @@ def views_of(model: DetectionModel) -> list[View]:
         ]
     if isinstance(model, GenConViTNetwork):
         return list(_views_of_network(model))
-    view = View.of_backbone(IMAGE, model, model.feature_map, getattr(model, "backbone", None))
-    if view.layer is model.feature_map and not _is_called(model):
-        raise UserError(
-            f"{type(model).__name__} has no feature map to explain: in its forward method, pass the last feature map "
-            "[B, C, h, w] through self.feature_map."
-        )
-    return [view]
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, VisionTransformer):
+        # The classifier may read the class token only, so that behind the last block, patch tokens have no gradient.
+        return [View(IMAGE, model, backbone.blocks[-1].norm1, partial(_grid, backbone=backbone), backbone)]
+    transformer = backbone if isinstance(backbone, SwinTransformer) else None
+    return [View(IMAGE, model, model.feature_map, _layout(model, model, backbone), transformer)]
 
 
 def reconstruct(model: DetectionModel, image: Tensor) -> dict[str, Tensor]:
-    """The reconstructions of normalised images by each GenConViT network: name of its view → [B, 3, h, w] in 0..1."""
+    """The reconstructions of normalised images by a detector that makes them (GenConViT, RECCE).
+
+    GenConViT-ED and, by default, RECCE's fakes are not trained to resemble the face.
+
+    Returns:
+        Name, with the network's name in the ensemble, → [B, 3, h, w] in 0..1; empty for other detectors.
+    """
+    if isinstance(model, RECCE):
+        return {RECONSTRUCTION: (model.analyse(image).reconstruction + 1) / 2}
     networks = {"ed ": model.ed, "vae ": model.vae} if isinstance(model, GenConViT) else {"": model}
-    return {
-        f"{name}{RECONSTRUCTION}": network.views(image)[RECONSTRUCTION].clamp(0, 1)
-        for name, network in networks.items()
-        if isinstance(network, GenConViTNetwork)
-    }
+    found = {}
+    for name, network in networks.items():
+        if isinstance(network, GenConViTNetwork):
+            made = network.views(image)[RECONSTRUCTION]
+            if getattr(network, "variational", None) == "as_released":  # trained to resemble the normalised image
+                made = network.in_unit_range(made)
+            found[f"{name}{RECONSTRUCTION}"] = made.clamp(0, 1)
+    return found
 
 
 class OnePass(nn.Module):
-    """A GenConViT network in which only the feature map of one view is visible, as `feature_map`.
+    """A GenConViT network in which only one view's feature map is exposed, as `feature_map`.
 
     Args:
         network: to explain.
@@ -106,7 +107,7 @@ class OnePass(nn.Module):
         """Logits ``[B, 2]`` of normalised images ``[B, 3, S, S]``, equal to those of the network."""
         taps = {name: self.feature_map if name == self.view else self.hidden for name in (IMAGE, RECONSTRUCTION)}
         views = self.network.views(image)
-        # The visible pass is the last one, which attention rollout relies on.
+        # The exposed pass is the last one, which attention rollout relies on.
         passes = sorted(views, key=lambda name: name == self.view)
         vectors = {name: self.network.feature_vectors(views[name], taps[name]) for name in passes}
         return self.network.decide(*(vectors[name] for name in views))
@@ -115,8 +116,9 @@ class OnePass(nn.Module):
 def _views_of_network(network: GenConViTNetwork, prefix: str = "") -> Iterator[View]:
     for name in (IMAGE, RECONSTRUCTION):
         alone = OnePass(network, name).eval()
-        view = View.of_backbone(f"{prefix}{name}", alone, alone.feature_map, network.backbone)
-        yield replace(view, transformer=network.embedder) if network.swin == "live" else view
+        to_map = _layout(alone, network, network.backbone)
+        transformer = network.embedder if network.swin == "live" else None
+        yield View(f"{prefix}{name}", alone, alone.feature_map, to_map, transformer)
 
 
 def _grid(tokens: Tensor, backbone: VisionTransformer) -> Tensor:
@@ -126,9 +128,24 @@ def _grid(tokens: Tensor, backbone: VisionTransformer) -> Tensor:
 
 
 @torch.no_grad()
-def _is_called(model: DetectionModel) -> bool:
-    calls = []
-    handle = model.feature_map.register_forward_hook(lambda *_: calls.append(1))
-    model(torch.zeros(1, 3, model.input_size, model.input_size, device=next(model.parameters()).device))
+def _layout(network: nn.Module, model: DetectionModel, backbone: nn.Module | None) -> Callable[[Tensor], Tensor]:
+    """How the output of `network.feature_map` becomes a map [B, C, h, w]: unchanged, or from [B, h, w, C].
+
+    Raises:
+        UserError: it is never called, or its output is neither.
+    """
+    outputs: list[Tensor] = []
+    handle = network.feature_map.register_forward_hook(lambda _module, _arguments, output: outputs.append(output))
+    network(torch.zeros(1, 3, model.input_size, model.input_size, device=next(model.parameters()).device))
     handle.remove()
-    return bool(calls)
+    channels = getattr(backbone, "num_features", None)
+    if outputs and outputs[0].ndim == 4:
+        if channels in (None, outputs[0].shape[1]):
+            return lambda features: features
+        if channels == outputs[0].shape[3]:
+            return lambda features: features.permute(0, 3, 1, 2)
+    what = f"{type(model).__name__}{f' with a {type(backbone).__name__}' if backbone else ''}"
+    raise UserError(
+        f"{what} has no feature map to explain: its forward method must pass a map [B, C, h, w] or [B, h, w, C] "
+        "through self.feature_map."
+    )

@@ -42,7 +42,7 @@ def log_explanation(
             tags=[config["data"]["name"], config["model"]["name"], *(["synthetic"] if synthetic else [])],
             config={"explained": str(run.folder), "config": config, "synthetic": synthetic},
             dir=folder,
-            mode="offline" if settings["offline"] else "online",
+            mode=os.environ.get("WANDB_MODE") or ("offline" if settings["offline"] else "online"),
             reinit="finish_previous",
         )
     except (wandb.Error, ValueError) as error:

@@ -25,32 +25,33 @@ def clustered_mean(
         draw_seed: of the resampling.
 
     Returns:
-        `mean`; `sd` over seeds (NaN for one seed); percentile interval from `low` to `high` (NaN for fewer than two
-        videos); `seeds_agreeing`, the number of seeds whose mean has the sign of the mean.
+        `mean` (NaN if a seed has no value); `sd` over seeds (NaN for one seed); percentile interval from `low` to
+        `high` (NaN for fewer than two videos with values); `seeds_agreeing`, the number of seeds whose mean has the
+        sign of the mean; `faces`, the number of values over all seeds.
 
     Raises:
         UserError: the seeds cover different videos.
     """
-    known = {seed: table.dropna(subset=[value]) for seed, table in seeds.items()}
-    videos = sorted(set().union(*(table["video_id"] for table in seeds.values())))
-    if any(set(table["video_id"]) != set(videos) for table in seeds.values()):
+    if len({frozenset(table["video_id"]) for table in seeds.values()}) > 1:
         raise UserError("The seeds cover different videos: explain the same faces for every seed.")
-    by_video = {seed: table.groupby("video_id")[value] for seed, table in known.items()}
+    by_video = {seed: table.dropna(subset=[value]).groupby("video_id")[value] for seed, table in seeds.items()}
+    videos = sorted(set().union(*(groups.groups for groups in by_video.values())))
     sums = np.stack([groups.sum().reindex(videos, fill_value=0).to_numpy() for groups in by_video.values()])
     counts = np.stack([groups.count().reindex(videos, fill_value=0).to_numpy() for groups in by_video.values()])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums.sum(axis=1) / counts.sum(axis=1)
+    found = {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "seeds_agreeing": 0}
+    found["faces"] = int(counts.sum())
+    if not counts.sum(axis=1).all():  # a seed without a value
+        return found
+    means = sums.sum(axis=1) / counts.sum(axis=1)
+    found["mean"] = float(means.mean())
+    found["seeds_agreeing"] = int((np.sign(means) == np.sign(means.mean())).sum())
+    if len(means) > 1:
+        found["sd"] = float(means.std(ddof=1))
+    if len(videos) > 1:
         random = np.random.default_rng(key("clustered mean", draw_seed))
         drawn = random.multinomial(len(videos), np.full(len(videos), 1 / len(videos)), size=resamples)
-        draws = np.mean((drawn @ sums.T) / (drawn @ counts.T), axis=1)
-    tail = (1 - confidence) / 2
-    known_draws = draws[~np.isnan(draws)]
-    enough = len(videos) > 1 and len(known_draws)
-    low, high = np.quantile(known_draws, [tail, 1 - tail]) if enough else (np.nan, np.nan)
-    return {
-        "mean": float(means.mean()),
-        "sd": float(means.std(ddof=1)) if len(means) > 1 else np.nan,
-        "low": float(low),
-        "high": float(high),
-        "seeds_agreeing": int((np.sign(means) == np.sign(means.mean())).sum()),
-    }
+        with np.errstate(invalid="ignore"):
+            draws = np.mean((drawn @ sums.T) / (drawn @ counts.T), axis=1)
+        tail = (1 - confidence) / 2
+        found["low"], found["high"] = map(float, np.nanquantile(draws, [tail, 1 - tail]))
+    return found

@@ -25,6 +25,8 @@ WITHOUT_INTERVAL = ("calibration_error",)
 """Metrics without an interval. Resampling adds noise, which this metric counts as miscalibration, so its bootstrap
 percentiles are biased upwards. The Brier score, which has an interval, covers calibration too."""
 
+Predictions = Mapping[int, pd.DataFrame]
+"""Training seed → predictions of the same test faces."""
 RANKING_METRICS = ("auroc", "eer", "average_precision", "tpr_at_1_fpr")
 BATCH = 50  # draws per batch: an intermediate array for 15,000 frames takes 6 MB
 
@@ -59,7 +61,7 @@ def bootstrap_intervals(
     """
     tables = _prepare({"": seeds}, level, metrics, {"": thresholds})[""]
     estimates = pd.DataFrame({seed: table.estimate() for seed, table in tables.items()})
-    draws = _bootstrap([(table, None) for table in tables.values()], resamples, confidence, draw_seed)
+    draws = _bootstrap([[(1, table)] for table in tables.values()], resamples, confidence, draw_seed)
     return _summary(estimates, draws).drop(columns=["p_value", "seeds_agreeing"])
 
 
@@ -93,10 +95,40 @@ def paired_difference(
             f"The rows have different seeds, {sorted(row)} and {sorted(other)}: compare seeds that both rows have."
         )
     tables = _prepare({"row": row, "other": other}, level, metrics, {"row": thresholds, "other": other_thresholds})
-    ours, theirs = tables["row"], tables["other"]
-    estimates = pd.DataFrame({seed: ours[seed].estimate() - theirs[seed].estimate() for seed in ours})
-    pairs = [(ours[seed], theirs[seed]) for seed in ours]
-    return _summary(estimates, _bootstrap(pairs, resamples, confidence, draw_seed))
+    signs = {"row": 1, "other": -1}
+    return _combine(tables, signs, resamples, confidence, draw_seed)
+
+
+def difference_of_differences(
+    row: tuple[Predictions, Predictions],
+    other: tuple[Predictions, Predictions],
+    level: str = "frame",
+    metrics: Sequence[str] = tuple(TITLES),
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    draw_seed: int = 0,
+) -> pd.DataFrame:
+    """How much larger the difference within `row`, its first minus its second predictions, is than that within `other`.
+
+    All four are paired by seed and test video; thresholds are .5. Other arguments, columns and errors as in
+    `paired_difference`.
+    """
+    named = {"row": row[0], "row minus": row[1], "other": other[0], "other minus": other[1]}
+    if len({frozenset(seeds) for seeds in named.values()}) > 1:
+        raise UserError("The four sets of predictions have different seeds: compare seeds that all have.")
+    tables = _prepare(named, level, metrics, dict.fromkeys(named))
+    signs = {"row": 1, "row minus": -1, "other": -1, "other minus": 1}
+    return _combine(tables, signs, resamples, confidence, draw_seed)
+
+
+def _combine(
+    tables: dict[str, dict[int, "_Table"]], signs: Mapping[str, int], resamples: int, confidence: float, draw_seed: int
+) -> pd.DataFrame:
+    """The summary of the signed sum of several tables per seed."""
+    seeds = next(iter(tables.values()))
+    terms = {seed: [(sign, tables[name][seed]) for name, sign in signs.items()] for seed in seeds}
+    estimates = pd.DataFrame({seed: sum(sign * table.estimate() for sign, table in terms[seed]) for seed in seeds})
+    return _summary(estimates, _bootstrap(list(terms.values()), resamples, confidence, draw_seed))
 
 
 @dataclass(frozen=True)
@@ -248,9 +280,9 @@ def _prepare(
     return prepared
 
 
-def _bootstrap(pairs: list[tuple[_Table, _Table | None]], resamples: int, confidence: float, draw_seed: int) -> _Draws:
-    """Bootstrap the mean over `pairs` of the first table's metrics (minus the second's) by resampling videos."""
-    table = pairs[0][0]
+def _bootstrap(sums: list[list[tuple[int, _Table]]], resamples: int, confidence: float, draw_seed: int) -> _Draws:
+    """Bootstrap the mean over `sums` of the signed sum of each one's metrics by resampling videos."""
+    table = sums[0][0][1]
     videos = [np.flatnonzero(table.is_fake == (label == FAKE)) for label in (REAL, FAKE)]
     if min(map(len, videos)) < 2:
         undefined = np.full(len(table.metrics), np.nan)
@@ -262,8 +294,7 @@ def _bootstrap(pairs: list[tuple[_Table, _Table | None]], resamples: int, confid
         cell = drawn + count * np.arange(draws)[:, None]
         multiplicity = np.bincount(cell.ravel(), minlength=draws * count).reshape(draws, count)
         columns = np.ascontiguousarray(multiplicity.T, dtype=np.float64)
-        values = [one.score(columns) - (two.score(columns) if two else 0) for one, two in pairs]
-        return np.mean(values, axis=0)
+        return np.mean([sum(sign * each.score(columns) for sign, each in terms) for terms in sums], axis=0)
 
     result = stats.bootstrap(
         videos,

@@ -10,7 +10,7 @@ experiments/figure2/output, with SYNTHETIC in their names for drawn faces.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -30,12 +30,12 @@ from deepfake_ms.explanation.maps import TARGETS, explain_faces
 from deepfake_ms.explanation.page import TextTable, write_page
 from deepfake_ms.explanation.regions import FACE, PARTS
 from deepfake_ms.explanation.reliance import RANDOM, occlude
-from deepfake_ms.explanation.summary import share_tables, summarise_reliance, summarise_shares
+from deepfake_ms.explanation.summary import Occluded, share_tables, summarise_reliance, summarise_shares
 from deepfake_ms.explanation.trained import TrainedStage
 from deepfake_ms.files import write_atomically
 from deepfake_ms.provenance import code_version
 from deepfake_ms.quiet import hush
-from deepfake_ms.scoring.metrics import score_table
+from deepfake_ms.scoring.intervals import difference_of_differences
 from deepfake_ms.training.run import Run
 from experiments.figure2.faithful import measure_faithfulness, summarise_faithfulness
 from experiments.markdown import estimate
@@ -108,9 +108,9 @@ def summarise(shares: Measured, occluded: Measured, resamples: int) -> tuple[pd.
     """Region shares with differences from the row without masked stages, and reliance, of every detector.
 
     Returns:
-        The tables of `summarise_shares` and `summarise_reliance`; the second one with the detector's name, and with
-        `gain` and `gain_sd`, the mean and standard deviation over seeds of the detector's AUROC lost through the region
-        itself minus that of the row without masked stages: positive if masking reduced the reliance.
+        The tables of `summarise_shares` and `summarise_reliance`. The second one has two further columns: `detector`,
+        and `minus`, empty or the row without masked stages; the comparison ``excess`` with `minus` is the AUROC lost
+        through the region itself minus that of this row: positive if masking reduced the reliance.
     """
     by_group, lines = [], []
     for group in GROUPS:
@@ -123,31 +123,27 @@ def summarise(shares: Measured, occluded: Measured, resamples: int) -> tuple[pd.
         by_group.append(summarise_shares({each.name: shares[each] for each in detectors}, resamples))
         reference = occluded[detectors[0]]
         for each in detectors:
-            summary = summarise_reliance(occluded[each], resamples=resamples).assign(detector=each.name)
-            common = sorted(occluded[each].keys() & reference.keys())
-            for place, line in summary[
-                (summary["measure"] == "auroc") & (summary["comparison"] == "excess")
-            ].iterrows():
-                key = line["region"], line["fill"]
-                gains = [_excess(occluded[each][seed], *key) - _excess(reference[seed], *key) for seed in common]
-                if each is not detectors[0] and gains:
-                    summary.loc[place, ["gain", "gain_sd"]] = (
-                        np.mean(gains),
-                        np.std(gains, ddof=1) if len(gains) > 1 else np.nan,
-                    )
-                    summary.loc[place, "gain_agreeing"] = int((np.sign(gains) == np.sign(np.mean(gains))).sum())
-            lines.append(summary)
+            lines.append(summarise_reliance(occluded[each], resamples=resamples).assign(detector=each.name, minus=""))
+            if each is not detectors[0]:
+                gains = pd.DataFrame(_gains(occluded[each], reference, resamples))
+                lines.append(gains.assign(detector=each.name, minus=detectors[0].name))
     if not by_group:
         raise UserError("No row without masked stages is finished: train table2_base or table2_wl_rf first.")
     return pd.concat(by_group, ignore_index=True), pd.concat(lines, ignore_index=True)
 
 
-def _excess(predictions: Mapping, region: str, fill: str) -> float:
-    """AUROC with the region covered minus AUROC with boxes at random places."""
-    covered, scattered = (
-        score_table(predictions[region, place, fill])["frame"]["auroc"] for place in ("landmarks", RANDOM)
-    )
-    return covered - scattered
+def _gains(ours: Mapping[int, Occluded], reference: Mapping[int, Occluded], resamples: int) -> Iterator[dict]:
+    """Per region and fill: what `ours` loses in AUROC through the region itself, minus what the reference loses."""
+    seeds = sorted(ours.keys() & reference.keys())
+    for region, place, fill in next(iter(ours.values())):
+        if place != "landmarks" or not seeds:
+            continue
+        pairs = [
+            tuple({seed: found[seed][region, where, fill] for seed in seeds} for where in ("landmarks", RANDOM))
+            for found in (ours, reference)
+        ]
+        about = {"measure": "auroc", "region": region, "fill": fill, "comparison": "excess"}
+        yield {**about, **difference_of_differences(*pairs, metrics=("auroc",), resamples=resamples).loc["auroc"]}
 
 
 def draw_figure(shares: pd.DataFrame, reliance: pd.DataFrame, fill: str) -> str:
@@ -164,9 +160,8 @@ def draw_figure(shares: pd.DataFrame, reliance: pd.DataFrame, fill: str) -> str:
             _draw_points(left, lines.set_index("detector").reindex(names), places + shift, colour, view)
         left.axvline(1, color="#999", linewidth=0.8)
         left.set(xlabel="attribution per pixel on the eyes (1: even)", yticks=places, yticklabels=names)
-        lost = reliance[
-            (reliance["measure"] == "auroc") & (reliance["comparison"] == "excess") & (reliance["fill"] == fill)
-        ]
+        auroc = reliance[reliance["measure"] == "auroc"]
+        lost = auroc[(auroc["comparison"] == "excess") & (auroc["minus"] == "") & (auroc["fill"] == fill)]
         for (region, lines), colour, shift in zip(
             lost.groupby("region", sort=False), COLOURS[1:], (0.12, -0.12), strict=False
         ):
@@ -182,7 +177,7 @@ def draw_figure(shares: pd.DataFrame, reliance: pd.DataFrame, fill: str) -> str:
 
 
 def _draw_points(axes, lines: pd.DataFrame, places: np.ndarray, colour: str, label: str) -> None:
-    errors = (lines["mean"] - lines["low"], lines["high"] - lines["mean"])
+    errors = ((lines["mean"] - lines["low"]).clip(0), (lines["high"] - lines["mean"]).clip(0))
     axes.errorbar(lines["mean"], places, xerr=errors, fmt="o", color=colour, label=label, markersize=4, linewidth=1.3)
 
 
@@ -195,24 +190,37 @@ def faithfulness_table(summary: pd.DataFrame) -> TextTable:
         for method in dict.fromkeys(summary["method"])
     ]
     header = ["method", *(f"{measure}{f', {artefact}' if artefact else ''}" for measure, artefact in columns)]
-    return TextTable("Is the attribution faithful? Fakes that base finds, view image, class fake", header, rows)
+    return TextTable("Is the attribution faithful? Fakes that base detects, view image, class fake", header, rows)
 
 
 def reliance_tables(reliance: pd.DataFrame) -> list[TextTable]:
     """Per region and fill: AUROC unchanged, and its change through covering, random boxes and the region itself."""
     tables = []
     auroc = reliance[reliance["measure"] == "auroc"]
-    for (region, fill), lines in auroc[auroc["region"] != ""].groupby(["region", "fill"], sort=False):
+    texts = auroc.set_index(["detector", "region", "fill", "comparison", "minus"])
+    for region, fill in dict.fromkeys(zip(auroc["region"], auroc["fill"], strict=True)):
+        if not region:
+            continue
         rows = []
-        for name, of_detector in lines.groupby("detector", sort=False):
-            texts = of_detector.set_index("comparison")
-            unchanged = auroc[(auroc["detector"] == name) & (auroc["comparison"] == "unchanged")].iloc[0]
-            excess = texts.loc["excess"]
-            gain = "–" if np.isnan(excess.get("gain", np.nan)) else f"{excess['gain']:+.3f} ± {excess['gain_sd']:.3f}"
-            changes = [estimate(texts.loc[each], signed=True) for each in ("covered", "random", "excess")]
-            rows.append([name, estimate(unchanged), *changes, gain])
-        header = ["detector", "AUROC unchanged", "covered", "random places", "due to the region", "against no mask"]
-        tables.append(TextTable(f"Reliance on the {region} (covered: {fill})", header, rows))
+        for name in dict.fromkeys(auroc["detector"]):
+            changes = [
+                estimate(texts.loc[(name, region, fill, each, "")], signed=True)
+                for each in ("covered", "random", "excess")
+            ]
+            gains = auroc[
+                (auroc["detector"] == name)
+                & (auroc["region"] == region)
+                & (auroc["fill"] == fill)
+                & (auroc["minus"] != "")
+            ]
+            gain = [
+                f"{estimate(line, signed=True)} versus {line['minus']}, {int(line['seeds_agreeing'])} seeds agree"
+                for line in gains.to_dict("records")
+            ]
+            unchanged = estimate(texts.loc[(name, "", "", "unchanged", "")])
+            rows.append([name, unchanged, *changes, *(gain or ["–"])])
+        header = ["detector", "AUROC on unchanged faces", "covered", "random places", "due to the region"]
+        tables.append(TextTable(f"Reliance on the {region} (covered: {fill})", [*header, "effect of masking"], rows))
     return tables
 
 
@@ -234,21 +242,24 @@ def study(options: argparse.Namespace, console: Console) -> None:
     about = describe(checked) | {"explained_by": code_version(), "method": options.method}
     shares, occluded, faithful = measure(cells, options, console)
     share_summary, reliance = summarise(shares, occluded, options.resamples)
-    faithfulness = summarise_faithfulness(faithful, options.resamples) if faithful else pd.DataFrame()
     mark = "_SYNTHETIC" if about["synthetic"] else ""
-    for name, found in (("shares", share_summary), ("reliance", reliance), ("faithfulness", faithfulness)):
-        write_atomically(options.output / f"{name}{mark}.csv", found.assign(**about).to_csv(index=False))
+    write_atomically(options.output / f"shares{mark}.csv", share_summary.assign(**about).to_csv(index=False))
+    write_atomically(options.output / f"reliance{mark}.csv", reliance.assign(**about).to_csv(index=False))
     sentences = [
         f"{options.method} of the {options.target} class and occlusion on the unmasked test faces of {about['data']} "
         f"{about['fingerprint']}, split {about['split']}, {about['precision']}, CPU; trained by {about['code']}, "
         f"explained by {about['explained_by']}. Mean ± standard deviation over seeds [95 % interval over test videos].",
         "Shares illustrate; reliance decides: a detector needs a region if the interval of what is due to the region "
-        "lies below zero. `against no mask` is that change minus the one of the row without masked stages, mean ± "
-        "standard deviation over seeds; it is positive if masking made the detector need the region less.",
+        "lies below zero. The effect of masking is that change minus the one of the row without masked stages; it is "
+        "positive if masking made the detector need the region less.",
     ]
     tables = [*reliance_tables(reliance), *share_tables(share_summary)]
-    if len(faithfulness):
+    if faithful:
+        faithfulness = summarise_faithfulness(faithful, options.resamples)
+        write_atomically(options.output / f"faithfulness{mark}.csv", faithfulness.assign(**about).to_csv(index=False))
         tables.append(faithfulness_table(faithfulness))
+    else:
+        console.print("Faithfulness is not measured: no finished run of base detects a fake.")
     page = options.output / f"figure2{mark}.html"
     title = "Figure 2 as numbers: where detectors look and what they need"
     figure = draw_figure(share_summary, reliance, FILLS[0])

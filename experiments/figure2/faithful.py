@@ -1,12 +1,14 @@
 """How faithful is each method of attribution? Measured on drawn fakes, where the artefacts are known."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from deepfake_ms.datasets.miniature import ArtefactStrengths
 from deepfake_ms.explanation import METHODS
 from deepfake_ms.explanation.attribution import attribute
 from deepfake_ms.explanation.faithfulness import (
@@ -25,12 +27,13 @@ from deepfake_ms.labels import FAKE
 from deepfake_ms.scoring.clustered_means import clustered_mean
 
 RANDOM = "random map"
+ARTEFACTS = tuple(each.name for each in fields(ArtefactStrengths))
 
 
 def measure_faithfulness(
     stage: TrainedStage, rows: np.ndarray, corpus: Path | None, methods: tuple[str, ...] = METHODS
 ) -> pd.DataFrame:
-    """Faithfulness of the attributions of the image to the class fake, on fakes that the detector finds.
+    """Faithfulness of the attributions of the image to the class fake, on fakes that the detector detects.
 
     Args:
         stage: the detector; of GenConViT, only the view ``image`` is explained.
@@ -39,7 +42,7 @@ def measure_faithfulness(
         methods: of attribution, with random maps added as a baseline; those that do not fit the detector are left out.
 
     Returns:
-        Empty if it finds none; else one row per face, method and measure, with `sample_id`, `video_id`, `method`,
+        Empty if it detects none; else one row per face, method and measure, with `sample_id`, `video_id`, `method`,
         `measure`, `artefact` (or empty) and `value`. Measures: ``deletion`` and ``insertion``, the mean of P(fake) over
         the steps; ``randomised``, Spearman's correlation with the map of a network with permuted weights; ``pointing``
         and ``auc``, agreement with an artefact's region; ``area``, the share of the crop in that region, by which
@@ -64,10 +67,8 @@ def _measure(stage, rows, corpus, view, broken, methods) -> Iterator[pd.DataFram
         image, classes = batch.image[kept], torch.full((len(kept),), FAKE, device=batch.image.device)
         faces = manifest.iloc[batch.rows[kept]][["sample_id", "video_id"]].reset_index(drop=True)
         regions = true_regions(stage.run.faces, corpus, batch.rows[kept], size) if corpus else []
-        artefacts = {
-            name: np.stack([each.get(name, np.zeros((size, size), bool)) for each in regions])
-            for name in sorted({name for each in regions for name in each})
-        }
+        nowhere = np.zeros((size, size), dtype=bool)
+        artefacts = {name: np.stack([each.get(name, nowhere) for each in regions]) for name in ARTEFACTS if regions}
         for method in methods:
             maps = (
                 random_maps(tuple(batch.image[kept].shape[i] for i in (0, 2, 3)), seed=int(batch.rows[kept][0]))
@@ -92,7 +93,7 @@ def _measure(stage, rows, corpus, view, broken, methods) -> Iterator[pd.DataFram
 def summarise_faithfulness(seeds: Mapping[int, pd.DataFrame], resamples: int) -> pd.DataFrame:
     """One row per method, measure and artefact with the columns of `clustered_mean`.
 
-    The seeds find different fakes; only faces that all of them find count.
+    The seeds detect different fakes; only faces that all of them detect count.
     """
     common = set.intersection(*(set(table["sample_id"]) for table in seeds.values()))
     kept = {seed: table[table["sample_id"].isin(common)] for seed, table in seeds.items()}

@@ -184,7 +184,7 @@ def draw_figure(found: pd.DataFrame) -> Figure:
 def _draw_line(axes, line: pd.DataFrame, name: str, colour: str, label: str, style: str, shift: int = 0) -> None:
     """A curve with intervals, shifted slightly so that intervals do not hide each other."""
     places = line[name] + shift * 0.012 * (2 if name == "strength" else 1)
-    errors = (line["mean"] - line["low"], line["high"] - line["mean"])
+    errors = ((line["mean"] - line["low"]).clip(0), (line["high"] - line["mean"]).clip(0))
     axes.errorbar(places, line["mean"], errors, fmt=f"o{style}", color=colour, label=label, markersize=4, linewidth=1.3)
 
 

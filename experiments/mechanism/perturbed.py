@@ -43,7 +43,7 @@ Predictions = dict[int, pd.DataFrame]
 """Seed → predictions of the test faces."""
 
 
-def predict(cells: Sequence[Cell], runs: Path, perturbation: str, prepared_root: Path, console: Console) -> Predictions:
+def predict(cells: Sequence[Cell], runs: Path, perturbation: str, prepared_root: Path) -> Predictions:
     """Score the complete cells of a row on perturbed test faces; those scored before are read from their folders.
 
     Args:
@@ -51,7 +51,6 @@ def predict(cells: Sequence[Cell], runs: Path, perturbation: str, prepared_root:
         runs: folder of the model's runs.
         perturbation: a file in ``conf/perturbation``.
         prepared_root: where prepared faces are searched if the recorded folder is gone.
-        console: prints nothing but notes of `evaluate`.
 
     Raises:
         UserError: a run's faces or checkpoint are missing or have changed.
@@ -62,7 +61,7 @@ def predict(cells: Sequence[Cell], runs: Path, perturbation: str, prepared_root:
     for cell in cells:
         run = Run.open(runs / cell.name, None, prepared_root)
         test_set = TestSet.of_run(run, "test", transforms)
-        evaluate(run, test_set, trainer_settings(settings), console)
+        evaluate(run, test_set, trainer_settings(settings), Console(quiet=True))
         found[cell.seed] = read_predictions(run, test_set, SELECTED)
     return found
 
@@ -117,10 +116,7 @@ def study(options: argparse.Namespace, console: Console) -> None:
         if cells := [cell for cell in checked.cells if cell.experiment == row.experiment and cell.complete]:
             for perturbation in PERTURBATIONS:
                 console.print(f"{row.title}, {perturbation}")
-                quiet = Console(quiet=True)
-                predictions[row.experiment, perturbation] = predict(
-                    cells, runs, perturbation, options.prepared_root, quiet
-                )
+                predictions[row.experiment, perturbation] = predict(cells, runs, perturbation, options.prepared_root)
     if not predictions:
         raise UserError(f"{runs} contains no finished run: train first, with `make reproduce-table2`.")
     about = describe(checked)

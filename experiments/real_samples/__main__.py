@@ -67,8 +67,12 @@ def assign_folds(manifest: pd.DataFrame, folds: int, seed: int) -> Iterator[pd.S
     """
     originals = manifest["video_id"].map(original_of)
     smallest = originals.groupby(manifest["label"]).nunique().min()
-    if manifest["label"].nunique() < 2 or smallest < folds:
-        raise UserError(f"A class has {smallest} videos, fewer than {folds} folds: choose fewer --folds.")
+    trained = smallest - -(-smallest // folds)
+    if manifest["label"].nunique() < 2 or smallest < folds or trained < VALIDATION_FOLDS:
+        raise UserError(
+            f"A class has {smallest} videos, too few for {folds} folds and a validation set of one video in "
+            f"{VALIDATION_FOLDS}: prepare more videos."
+        )
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for kept, tested in split.split(manifest, manifest["label"], originals):
         inner = StratifiedGroupKFold(VALIDATION_FOLDS, shuffle=True, random_state=seed)
@@ -132,7 +136,7 @@ def as_markdown(summary: pd.DataFrame, protocol: str) -> str:
         texts = [estimate(line, signed=bool(minus)) for line in by_metric]
         rows.append([f"{name} − {minus}" if minus else name, *texts])
     table = markdown_table(["per video", "AUROC", "accuracy", "macro F1"], rows)
-    return f"# A few real faces, by cross-validation\n\n{protocol}\n\n{table}\n"
+    return f"# A few faces, by cross-validation\n\n{protocol}\n\n{table}\n"
 
 
 def study(options: argparse.Namespace, console: Console) -> None:
@@ -152,14 +156,16 @@ def study(options: argparse.Namespace, console: Console) -> None:
         "epochs": options.epochs,
         "code": code_version(),
     }
+    kind = "SYNTHETIC. " if about["synthetic"] else ""
     protocol = (
-        f"{about['data']}: {(labels == REAL).sum()} real and {(labels == FAKE).sum()} fake faces; {about['protocol']}, "
-        f"{options.epochs} epochs, 32-bit on a CPU; mean ± standard deviation over repeats [95 % interval over "
+        f"{kind}{about['data']}: {(labels == REAL).sum()} real and {(labels == FAKE).sum()} fake faces; "
+        f"{about['protocol']}, {options.epochs} epochs, 32-bit on a CPU; mean ± standard deviation over repeats [95 % interval over "
         f"videos]; code: {about['code']}. So few faces show that the path works, not that a method does."
     )
     markdown = as_markdown(summary, protocol)
-    write_atomically(options.output / "real_samples.csv", summary.assign(**about).to_csv(index=False))
-    write_atomically(options.output / "real_samples.md", markdown)
+    mark = "_SYNTHETIC" if about["synthetic"] else ""
+    write_atomically(options.output / f"real_samples{mark}.csv", summary.assign(**about).to_csv(index=False))
+    write_atomically(options.output / f"real_samples{mark}.md", markdown)
     console.print(markdown)
 
 

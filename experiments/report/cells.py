@@ -78,7 +78,9 @@ class Cell:
     @property
     def auroc_after_stages(self) -> dict[str, float]:
         """Validation AUROC after the last epoch of each stage, by the stage's name, also of unfinished stages."""
-        return {} if self.curves.empty else self.curves.groupby("stage")["validation/auroc"].last().to_dict()
+        if not {"stage", "validation/auroc"} <= set(self.curves):
+            return {}
+        return self.curves.groupby("stage", sort=False)["validation/auroc"].last().to_dict()
 
     @property
     def thresholds(self) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ from deepfake_ms.errors import UserError
 from experiments.real_samples import __main__ as real_samples
 
 
-def make_manifest(reals=6, fakes=6) -> pd.DataFrame:
+def make_manifest(reals=9, fakes=9) -> pd.DataFrame:
     rows = [(f"real/v{number}", "real") for number in range(reals)] * 2
     rows += [(f"fake/f{number}_v{number}", "fake") for number in range(fakes)]
     return pd.DataFrame(rows, columns=["video_id", "label"])
@@ -33,7 +33,7 @@ def test_other_repeats_have_other_folds():
 
 
 def test_too_few_videos_are_refused():
-    with pytest.raises(UserError, match=r"A class has 2 videos, fewer than 3 folds"):
+    with pytest.raises(UserError, match=r"A class has 2 videos, too few for 3 folds"):
         next(real_samples.assign_folds(make_manifest(fakes=2), 3, 0))
 
 
@@ -61,10 +61,10 @@ def test_results_of_both_detectors_and_their_difference(tmp_path, monkeypatch, c
         "100",
     ]
     real_samples.main(options)
-    found = pd.read_csv(tmp_path / "real_samples.csv").fillna({"minus": ""})
+    found = pd.read_csv(tmp_path / "real_samples_SYNTHETIC.csv").fillna({"minus": ""})
     auroc = found[(found["metric"] == "auroc") & (found["level"] == "frame")].set_index(["detector", "minus"])["mean"]
     assert auroc.to_dict() == {("WL+RF+MEP", ""): 0, ("linear probe", ""): 1, ("WL+RF+MEP", "linear probe"): -1}
-    written = (tmp_path / "real_samples.md").read_text()
+    written = (tmp_path / "real_samples_SYNTHETIC.md").read_text()
     assert "24 real and 23 fake faces; 3-fold cross-validation by original video, 2 repeats" in written
     assert "So few faces show that the path works" in capsys.readouterr().out
 

@@ -1,5 +1,7 @@
 """Reliance by occlusion finds the region that a planted detector uses; faithfulness tells good maps from bad ones."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,8 +20,9 @@ from deepfake_ms.explanation.faithfulness import (
     randomised,
     rank_correlation,
 )
+from deepfake_ms.explanation.regions import REGIONS
 from deepfake_ms.explanation.reliance import RANDOM, occlude
-from deepfake_ms.explanation.summary import reliance_table, summarise_reliance
+from deepfake_ms.explanation.summary import reliance_table, summarise_reliance, summarise_shares
 from deepfake_ms.explanation.trained import batches, predict_faces
 from deepfake_ms.scoring.clustered_means import clustered_mean
 
@@ -83,11 +86,17 @@ def test_random_places_keep_number_and_size_of_the_boxes(faces):
     found = {tuple(key): table for *key, table in occlude(Stage(faces), rows, MASKS, ("black",), seed=1)}
     assert ("eyes", RANDOM, "black") in found
     (plain,) = batches(MouthDetector(), faces, rows)
-    (masked,) = batches(MouthDetector(), faces, rows, FaceMask({"mouth": Size(1.2, 0.7)}))
-    changed = (plain.pixels != masked.pixels).any(axis=3)
-    assert changed[:, 25, 16].all()
-    assert not changed[:, :15].any()
     np.testing.assert_array_equal(plain.landmarks[0].ravel(), tiny_run.LANDMARKS)
+    covered = {}
+    for place in ("landmarks", "random"):
+        mask = dataclasses.replace(MASKS["mouth"], place=place, fill="mean")
+        (masked,) = batches(MouthDetector(), faces, rows, mask, seed=1)
+        covered[place] = (plain.pixels != masked.pixels).any(axis=3)
+    assert covered["landmarks"][:, 25, 16].all()
+    assert not covered["landmarks"][:, :15].any()
+    sizes = {place: each.sum(axis=(1, 2)) for place, each in covered.items()}
+    np.testing.assert_allclose(sizes["random"], sizes["landmarks"], rtol=0.2)  # where they fall between pixels
+    assert len({each.tobytes() for each in covered["random"]}) == len(rows)
 
 
 def test_predictions_are_in_the_order_of_the_rows(faces):
@@ -149,6 +158,10 @@ def test_agreement_with_a_true_region():
     maps[1, 2:] = 1
     np.testing.assert_array_equal(pointing_hits(maps, truth), [1, 0, np.nan])
     np.testing.assert_array_equal(localisation_auc(maps, truth), [1, 0, np.nan])
+    tied, empty = np.zeros((2, 1, 4, 4))
+    tied[0, 1:3] = 1
+    assert pointing_hits(tied, truth[:1]) == 0.5
+    assert np.isnan(pointing_hits(empty, truth[:1]))
 
 
 def test_means_are_clustered_by_video():
@@ -162,3 +175,29 @@ def test_means_are_clustered_by_video():
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * 0.5 / 20**0.5, rel=0.15)
     with_gaps = table.assign(x=table["x"].where(table.index % 5 > 0))
     assert clustered_mean({0: with_gaps}, "x")["mean"] == 0.5
+    assert clustered_mean({0: with_gaps}, "x")["faces"] == 80
+    single = clustered_mean({0: table.assign(x=table["x"].where(video == 3))}, "x")
+    assert single["mean"] == 1
+    assert np.isnan(single["low"])
+    nothing = clustered_mean({0: table.assign(x=np.nan)}, "x")
+    assert np.isnan(nothing["mean"])
+    assert nothing["faces"] == 0
+
+
+def test_differences_of_shares_are_paired_by_face():
+    faces = pd.DataFrame({"sample_id": list("abcdef"), "video_id": list("uuvvww"), "label": 0, "view": "image"})
+    tables = []
+    for shift in (0.0, 0.1):
+        values = np.arange(6) / 10 + shift * np.array([1, -1, 1, 1, 1, 1])
+        one = pd.concat(
+            [faces.assign(region=region, share=values, area=0.2, density=values / 0.2) for region in REGIONS]
+        )
+        tables.append(one.sample(frac=1, random_state=int(10 * shift)))
+    tables[1].loc[(tables[1]["sample_id"] == "f"), ["share", "density"]] = np.nan  # an empty map
+    found = summarise_shares({"one": {0: tables[0]}, "other": {0: tables[1]}}, resamples=200)
+    difference = found[(found["minus"] == "one") & (found["measure"] == "share")].set_index("region").loc["eyes"]
+    assert difference["mean"] == pytest.approx((4 * 0.1 - 0.1) / 5)
+    assert difference["faces"] == 5
+    assert difference["low"] < difference["mean"] <= difference["high"]
+    lone = summarise_shares({"one": {0: tables[0]}, "other": {0: tables[1].assign(view="ed image")}}, resamples=100)
+    assert set(lone["minus"]) == {""}

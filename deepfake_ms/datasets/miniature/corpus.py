@@ -99,13 +99,22 @@ def render_video(video: PlannedVideo, settings: MiniatureSettings) -> Iterator[t
         A frame, RGB uint8 [size, size, 3], and the centres of the eyes in pixels (x, y), float64 [2, 2], first the eye
         on the left of the image.
     """
+    face, scene = _face_and_scene(video, settings)
+    for frame in range(settings.frames):
+        yield render_frame(face, scene, frame, settings.fps)
+
+
+def render_one(video: PlannedVideo, settings: MiniatureSettings, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frame number `frame` of `video`, as `render_video` yields it."""
+    return render_frame(*_face_and_scene(video, settings), frame, settings.fps)
+
+
+def _face_and_scene(video: PlannedVideo, settings: MiniatureSettings) -> tuple[Face, Scene]:
     face = _face_of(settings.seed, video.target)
     if video.donor is not None:
         random = np.random.default_rng(key("miniature fake", settings.seed, video.name))
         face = SwappedFace(face, invent_person(settings.seed, video.donor), video.artefacts, random)
-    scene = Scene(key("miniature scene", settings.seed, video.scene), settings.size)
-    for frame in range(settings.frames):
-        yield render_frame(face, scene, frame, settings.fps)
+    return face, Scene(key("miniature scene", settings.seed, video.scene), settings.size)
 
 
 @lru_cache(maxsize=8)
