@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.levers                    # draws and prepares miniature_shortcut first, if missing
     python -m experiments.benchmarks.levers --levers none epochs_5 --seeds 0 1
 
-Run it from the repository's root while nothing else is running. Every lever changes one setting of `size=lite` and
+Run it from the repository's root while nothing else is running. Every lever changes one thing in `size=lite` and
 trains the row table2_mep in its own process, with one thread. The table shows the time from start to scores, AUROC on
 the test set, and the validation AUROC after the first stage, which sees masked and augmented faces only. It writes
 levers_SYNTHETIC.csv to experiments/benchmarks/output.

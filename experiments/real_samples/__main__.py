@@ -159,8 +159,9 @@ def study(options: argparse.Namespace, console: Console) -> None:
     kind = "SYNTHETIC. " if about["synthetic"] else ""
     protocol = (
         f"{kind}{about['data']}: {(labels == REAL).sum()} real and {(labels == FAKE).sum()} fake faces; "
-        f"{about['protocol']}, {options.epochs} epochs, 32-bit on a CPU; mean ± standard deviation over repeats [95 % interval over "
-        f"videos]; code: {about['code']}. So few faces show that the path works, not that a method does."
+        f"{about['protocol']}, {options.epochs} epochs, 32-bit on a CPU; mean ± standard deviation over "
+        f"repeats [95 % interval over videos]; code: {about['code']}. So few faces "
+        "show that the path works, not that a method does."
     )
     markdown = as_markdown(summary, protocol)
     mark = "_SYNTHETIC" if about["synthetic"] else ""

@@ -8,7 +8,13 @@ from sklearn import metrics as sklearn_metrics
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.randomness import key
-from deepfake_ms.scoring.intervals import WITHOUT_INTERVAL, _Table, bootstrap_intervals, paired_difference
+from deepfake_ms.scoring.intervals import (
+    WITHOUT_INTERVAL,
+    _Table,
+    bootstrap_intervals,
+    difference_of_differences,
+    paired_difference,
+)
 from deepfake_ms.scoring.metrics import DECISION_METRICS, TITLES, at_level, score_table
 
 BOUNDED = [name for name in TITLES if name not in WITHOUT_INTERVAL]
@@ -189,3 +195,22 @@ def test_mismatched_faces_seeds_and_unknown_names_are_rejected():
         bootstrap_intervals({})
     with pytest.raises(UserError, match="video v0000 has both labels"):
         bootstrap_intervals({0: row[0].assign(label=np.arange(300) % 2)})
+
+
+def test_difference_of_differences():
+    """The difference of two paired differences, with an interval that equal pairs shrink to nothing."""
+    row, other = ({seed: simulate(seed, separation=each) for seed in (0, 1)} for each in (3.0, 1.0))
+    base, base_other = ({seed: simulate(seed + 10, separation=each) for seed in (0, 1)} for each in (2.0, 1.5))
+    found = difference_of_differences((row, other), (base, base_other), "video", resamples=200)
+    pairs = [paired_difference(*pair, "video", resamples=50)["mean"] for pair in ((row, other), (base, base_other))]
+    np.testing.assert_allclose(found["mean"], pairs[0] - pairs[1], atol=1e-9)
+    assert (found.loc[BOUNDED, "low"] < found.loc[BOUNDED, "high"]).all()
+    against_nothing = difference_of_differences((row, other), (base, base), "video", resamples=200)
+    np.testing.assert_allclose(
+        against_nothing.loc["auroc", ["mean", "low", "high"]].astype(float),
+        paired_difference(row, other, "video", resamples=200).loc["auroc", ["mean", "low", "high"]].astype(float),
+    )
+    same = difference_of_differences((row, other), (row, other), "video", resamples=50)
+    assert (same.loc[BOUNDED, ["mean", "low", "high"]].abs() < 1e-12).all(axis=None)
+    with pytest.raises(UserError, match="The four sets of predictions have different seeds"):
+        difference_of_differences((row, other), (base, {0: base[0]}))
