@@ -1,7 +1,7 @@
 """Reliance by occlusion: what a detector loses when a region of the face is covered at test time.
 
-Attribution maps show where a gradient is large; this shows what the decision needs. Each region is compared with boxes
-of the same number and size at random places, because any occlusion is unlike the training faces.
+Attribution maps show where a gradient is large; this shows what the decision needs. Each region is compared with
+as many boxes of the same size at random places, because any occlusion is unlike the training faces.
 """
 
 from collections.abc import Iterator

@@ -23,6 +23,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from deepfake_ms.files import write_atomically
+from deepfake_ms.provenance import code_version
 from experiments.benchmarks.machine import describe_machine
 
 OUTPUT = Path(__file__).resolve().parent / "output"
@@ -92,12 +94,11 @@ def main(arguments: list[str] | None = None) -> None:
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 lines.append({"lever": lever, "seed": seed, **train(lever, seed, Path(folder))})
+            found = pd.DataFrame(lines).assign(data="miniature_shortcut", synthetic=True, code=code_version())
+            write_atomically(OUTPUT / "levers_SYNTHETIC.csv", found.to_csv(index=False))
             console.print(
                 f"{lever}, seed {seed}: {lines[-1]['seconds']:.0f} s, {lines[-1]['auroc_video']:.3f} per video"
             )
-    found = pd.DataFrame(lines)
-    OUTPUT.mkdir(exist_ok=True)
-    found.assign(data="miniature_shortcut", synthetic=True).to_csv(OUTPUT / "levers_SYNTHETIC.csv", index=False)
     table = Table("lever", "seconds", "AUROC per frame", "per video", "after the first stage", title="SYNTHETIC")
     for lever, of_lever in found.groupby("lever", sort=False):
         values = [mean(of_lever[name]) for name in ("auroc_frame", "auroc_video", "auroc_after_first_stage")]
