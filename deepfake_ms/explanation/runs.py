@@ -85,7 +85,6 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
         "map is empty, because nothing speaks for the class, do not count.",
         "An attribution map shows where a gradient or a perturbation is large, not what the decision needs: for that, "
         "see what=reliance.",
-        _protocol(first.run),
     ]
     if method in SLOW:
         sentences.append(
@@ -93,6 +92,7 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
         )
     if len(stages) > 1 and settings["target"] == "predicted" and method not in CLASS_FREE:
         sentences.append("Where two detectors disagree, maps of different classes are compared; target=fake avoids it.")
+    sentences.append(_protocol(first.run))
     title = f"Where {'each stage of ' if by_stages else ''}{' and '.join(runs)} look{'s' if len(runs) == 1 else ''}"
     write_page(folder / "page.html", title, first.run.record["synthetic"], sentences, share_tables(shares), faces)
     strips = {face.name: strip(face.tiles, _strip_title(face)) for face in faces}
@@ -130,9 +130,9 @@ def measure_reliance(folders: Sequence[Path], settings: Mapping, console: Consol
     write_atomically(folder / "reliance.csv", pd.concat(lines).to_csv(index=False))
     sentences = [
         f"AUROC per face, and P(fake) of the fakes, on {len(rows)} faces of the {settings['test_set']} set when a "
-        "region is covered, minus the same faces unchanged; 95 % intervals over videos. As any occlusion is unlike the "
-        "training faces, as many boxes of the same size at random places are the control. A detector needs a region "
-        "if the interval of what is due to the region lies below zero.",
+        "region is covered, minus the same faces unchanged; 95 % intervals over videos. The control is as many boxes "
+        "of the same size at random places, because any occlusion is unlike the training faces. A detector needs a "
+        "region if the interval of what is due to the region lies below zero.",
         _protocol(first),
     ]
     write_page(

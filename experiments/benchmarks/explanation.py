@@ -6,7 +6,8 @@
 Run it from the repository's root while nothing else is running. For each model, every method, over all views of the
 model (GenConViT has two, the ensemble four), alternates with one forward and backward pass of the whole model (log-odds
 of the class fake, gradients of the trained parameters), whose time per face is shown. The other columns are medians of
-the ratios; the goal is at most 4 for methods based on gradients or attention. Weights and images are random, which does not affect the time.
+the ratios; the goal is at most 4 for methods based on gradients or attention. Weights and images are random, which does
+not affect the time.
 """
 
 import argparse
