@@ -403,9 +403,9 @@ def test_help_and_job_config(call, tmp_path):
     assert status == 0
     shown = " ".join(shown.split())
     assert shown.startswith("deepfake-ms train is powered by Hydra")
-    assert "experiment: loss_weight, table1_bit, table1_caddm" in shown
+    assert "experiment: loss_weight, mechanism_rf_mouth_mask" in shown
     assert "size: full, lite, small" in shown
-    assert "mask: eyes, eyes_and_mouth, mouth, nose, random_boxes" in shown
+    assert "mask: eyes, eyes_and_mouth, face, mouth, nose, random_boxes" in shown
     status, shown, _ = call("train", "--cfg", "job", "loss=weighted", "augmentation=none", "size=full")
     assert status == 0
     assert "fake: 1.85" in shown

@@ -148,7 +148,8 @@ def find_parts(model: nn.Module, names: Sequence[str]) -> tuple[list[nn.Paramete
 
     for name in names:
         if not any(is_meant(each, [name]) for each in parameters):
-            nearest = difflib.get_close_matches(name, [*filter(None, modules), *parameters], n=3, cutoff=0)
+            known = [each for each, module in modules.items() if each and any(True for _ in module.parameters())]
+            nearest = difflib.get_close_matches(name, [*known, *parameters], n=3, cutoff=0)
             raise UserError(
                 f"freeze: the model has no module or parameter {name}; the nearest are {', '.join(nearest)}."
             )

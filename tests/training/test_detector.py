@@ -64,6 +64,8 @@ def test_a_prefix_means_whole_names():
 def test_wrong_names_and_a_model_that_cannot_learn_are_refused():
     with pytest.raises(UserError, match=r"no module or parameter backbone\.convv1; the nearest are backbone\.conv1"):
         detector(freeze=["backbone.convv1"])
-    parts = [name for name, _ in detector().model.named_children()]
+    with pytest.raises(UserError, match=r"no module or parameter feature_map; the nearest are (?!feature_map)"):
+        detector(freeze=["feature_map"])  # it has no parameters
+    parts = [name for name, part in detector().model.named_children() if list(part.parameters())]
     with pytest.raises(UserError, match="leaves nothing to train"):
         detector(freeze=parts)
