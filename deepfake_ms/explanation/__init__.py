@@ -1,4 +1,10 @@
 """Where a detector looks and what it relies on; contact sheets of prepared faces."""
 
-METHODS = ("gradcam", "gradcam_plus_plus", "eigencam", "rollout", "lime")
-"""Methods of attribution: Grad-CAM, Grad-CAM++ and Eigen-CAM (pytorch-grad-cam), attention rollout, LIME (captum)."""
+METHODS = {
+    "gradcam": "Grad-CAM",
+    "gradcam_plus_plus": "Grad-CAM++",
+    "eigencam": "Eigen-CAM",
+    "rollout": "Attention rollout",
+    "lime": "LIME",
+}
+"""Methods of attribution → their titles. The CAMs are pytorch-grad-cam's, LIME is captum's."""

@@ -25,8 +25,10 @@ from deepfake_ms.labels import FAKE, REAL
 
 
 class SignedEigenCAM(EigenCAM):
-    """Eigen-CAM whose largest value in magnitude is positive (Seg-Eigen-CAM, Chung and Ying 2025); SVD leaves the sign
-    of a principal component open."""
+    """Eigen-CAM with a defined sign: SVD leaves that of a principal component open.
+
+    The value of the largest magnitude is positive, as in Seg-Eigen-CAM (Chung and Ying 2025).
+    """
 
     def get_cam_image(self, input_tensor, target_layer, targets, activations, grads, eigen_smooth=False) -> np.ndarray:
         """The projection of the activations [B, C, h, w] on their first principal component, [B, h, w]."""
@@ -73,8 +75,8 @@ def attribute(view: View, image: Tensor, classes: Tensor, method: str, seed: int
     elif method == "rollout":
         if view.transformer is None:
             raise UserError(
-                f"method=rollout needs a Vision Transformer or Swin over the image, which this model has not: choose "
-                f"{', '.join(name for name in METHODS if name != method)}."
+                "method=rollout needs a Vision Transformer or Swin over the image, and this model has none: choose "
+                f"another method, of {', '.join(name for name in METHODS if name != method)}."
             )
         maps = attention_rollout(view.network, view.transformer, image)[:, None]
         maps = nn.functional.interpolate(maps, size=image.shape[2:], mode="bilinear")[:, 0].cpu().numpy()

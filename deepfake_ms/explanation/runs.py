@@ -77,7 +77,8 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
     folder = _folder(first.run, settings)
     write_atomically(folder / "shares.csv", shares.drop(columns=["sd", "seeds_agreeing"]).to_csv(index=False))
     faces = _pictures(list(runs.values()), settings, stages, explained, shown)
-    explains = method if method in CLASS_FREE else f"{method} of the {settings['target']} class"
+    title = METHODS[method]
+    explains = title if method in CLASS_FREE else f"{title} of the {settings['target']} class"
     sentences = [
         f"{explains} on {len(of)} unmasked faces of the {settings['test_set']} set. "
         "The shares of the regions add up to 1. Density is the share divided by the region's share of the crop: 1 if "
@@ -88,13 +89,15 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
     ]
     if method in SLOW:
         sentences.append(
-            f"{method} is slow, so the shares cover only the faces shown; wrong decisions are over-represented in them."
+            f"{title} is slow, so the shares cover only the faces shown; wrong decisions are over-represented in them."
         )
     if len(stages) > 1 and settings["target"] == "predicted" and method not in CLASS_FREE:
-        sentences.append("Where two detectors disagree, maps of different classes are compared; target=fake avoids it.")
+        sentences.append(
+            "Where two detectors disagree, maps of different classes are compared; target=fake avoids this."
+        )
     sentences.append(_protocol(first.run))
-    title = f"Where {'each stage of ' if by_stages else ''}{' and '.join(runs)} look{'s' if len(runs) == 1 else ''}"
-    write_page(folder / "page.html", title, first.run.record["synthetic"], sentences, share_tables(shares), faces)
+    heading = f"Where {'each stage of ' if by_stages else ''}{' and '.join(runs)} look{'s' if len(runs) == 1 else ''}"
+    write_page(folder / "page.html", heading, first.run.record["synthetic"], sentences, share_tables(shares), faces)
     strips = {face.name: strip(face.tiles, _strip_title(face)) for face in faces}
     if settings["faces"]:
         for name, pixels in strips.items():
@@ -102,8 +105,9 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
     if settings["logger"]["wandb"]:
         from deepfake_ms.explanation.wandb_log import log_explanation  # takes half a second to import
 
-        log_explanation(folder, settings["logger"], first.run, title, strips, shares)
-    console.print(f"{len(faces)} faces and the shares of {len(of)}: {folder / 'page.html'}")
+        log_explanation(folder, settings["logger"], first.run, heading, strips, shares)
+    shown_faces = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+    console.print(f"{shown_faces}, and region shares over {len(of)} faces: {folder / 'page.html'}")
     return folder
 
 

@@ -72,7 +72,8 @@ def views_of(model: DetectionModel) -> list[View]:
 def reconstruct(model: DetectionModel, image: Tensor) -> dict[str, Tensor]:
     """The reconstructions of normalised images by a detector that makes them (GenConViT, RECCE).
 
-    GenConViT-ED and, by default, RECCE's fakes are not trained to resemble the face.
+    Not all are trained to resemble the face: by default, GenConViT-ED has no reconstruction loss, and RECCE's covers
+    real faces only.
 
     Returns:
         Name, with the network's name in the ensemble, → [B, 3, h, w] in 0..1; empty for other detectors.

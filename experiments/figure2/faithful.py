@@ -1,6 +1,6 @@
 """How faithful is each method of attribution? Measured on drawn fakes, where the artefacts are known."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -31,7 +31,7 @@ ARTEFACTS = tuple(each.name for each in fields(ArtefactStrengths))
 
 
 def measure_faithfulness(
-    stage: TrainedStage, rows: np.ndarray, corpus: Path | None, methods: tuple[str, ...] = METHODS
+    stage: TrainedStage, rows: np.ndarray, corpus: Path | None, methods: Iterable[str] = METHODS
 ) -> pd.DataFrame:
     """Faithfulness of the attributions of the image to the class fake, on fakes that the detector detects.
 

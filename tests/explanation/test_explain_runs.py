@@ -38,11 +38,12 @@ def explain(*overrides):
 
 def test_runs_side_by_side(runs, tmp_path, capsys):
     explain("what=gradcam", f"runs=[{runs['base']},{runs['mep']}]", f"output={tmp_path}", "count=5")
-    assert "5 faces and the shares of 11" in capsys.readouterr().out
+    assert "5 faces, and region shares over 11 faces" in capsys.readouterr().out
     (folder,) = tmp_path.glob("gradcam_tiny_small_base_seed_0_*")
     page = (folder / "page.html").read_text()
     assert "SYNTHETIC DATA" in page
     assert "Where base seed 0 and mep seed 0 look" in page
+    assert "Grad-CAM of the predicted class on 11 unmasked faces of the test set" in page
     pictures = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" alt="([^"]+)"', page)
     # Input, masked input, and per run a reconstruction and two attributions.
     assert len(pictures) == 5 * (2 + 2 * 3)
