@@ -247,8 +247,9 @@ def study(options: argparse.Namespace, console: Console) -> None:
     write_atomically(options.output / f"reliance{mark}.csv", reliance.assign(**about).to_csv(index=False))
     sentences = [
         f"{METHODS[options.method]} of the {options.target} class and occlusion on the unmasked test faces of "
-        f"{about['data']} {about['fingerprint']}, split {about['split']}, {about['precision']}, CPU; trained by {about['code']}, "
-        f"explained by {about['explained_by']}. Mean ± standard deviation over seeds [95 % interval over test videos].",
+        f"{about['data']} {about['fingerprint']}, split {about['split']}, {about['precision']}, CPU; trained by "
+        f"{about['code']}, explained by {about['explained_by']}. Mean ± standard deviation over seeds [95 % interval "
+        "over test videos].",
         "Shares illustrate; reliance decides: a detector needs a region if the interval of what is due to the region "
         "lies below zero. The effect of masking is that change minus the one of the row without masked stages; it is "
         "positive if masking made the detector need the region less.",
