@@ -95,6 +95,11 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
         sentences.append(
             "Where two detectors disagree, maps of different classes are compared; target=fake avoids this."
         )
+    if any(each.reconstructions for each in explained.values()):
+        sentences.append(
+            "A reconstruction resembles the face only if the model was trained to reconstruct it; GenConViT-ED, by "
+            "default, is trained by the classification loss alone."
+        )
     sentences.append(_protocol(first.run))
     heading = f"Where {'each stage of ' if by_stages else ''}{' and '.join(runs)} look{'s' if len(runs) == 1 else ''}"
     write_page(folder / "page.html", heading, first.run.record["synthetic"], sentences, share_tables(shares), faces)

@@ -43,6 +43,7 @@ def test_runs_side_by_side(runs, tmp_path, capsys):
     page = (folder / "page.html").read_text()
     assert "SYNTHETIC DATA" in page
     assert "Where base seed 0 and mep seed 0 look" in page
+    assert "A reconstruction resembles the face only if the model was trained to reconstruct it" in page
     assert "Grad-CAM of the predicted class on 11 unmasked faces of the test set" in page
     pictures = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" alt="([^"]+)"', page)
     # Input, masked input, and per run a reconstruction and two attributions.
