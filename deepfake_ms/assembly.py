@@ -41,6 +41,27 @@ def find_faces(cfg: DictConfig) -> PreparedFaces:
     return PreparedFaces.read(folder)
 
 
+def find_test_faces(corpus: DictConfig, run: Run, preparation: DictConfig | None, prepared_root: Path) -> PreparedFaces:
+    """The prepared faces of another corpus than that of a run.
+
+    Args:
+        corpus: its settings, as in ``conf/data``; its root may be missing.
+        run: its own faces were prepared with the settings that count if `preparation` is None.
+        preparation: a choice of ``conf/preparation``.
+        prepared_root: the parent of all prepared folders.
+
+    Raises:
+        UserError: there are none; it says how to prepare them.
+    """
+    settings = OmegaConf.to_container(preparation) if preparation is not None else dict(run.faces.about["preparation"])
+    settings.pop("pipeline_version", None)
+    root = None if OmegaConf.is_missing(corpus, "root") else Path(str(corpus.root))
+    options = OmegaConf.to_container(corpus.options)
+    return PreparedFaces.read(
+        find_prepared(prepared_root, str(corpus.name), root, options, PreparationSettings(**settings))
+    )
+
+
 def trainer_settings(cfg: DictConfig) -> TrainerSettings:
     """The trainer settings in `cfg.trainer`.
 

@@ -149,6 +149,25 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
         return resolve_stage_choices(hydra.compose(config_name, overrides=complete_overrides(overrides)))
 
 
+def compose_corpus(name: str, changes: Mapping[str, Any] | None = None) -> DictConfig:
+    """The settings of a corpus in a file of ``conf/data``; to be called within a command.
+
+    Args:
+        name: of the file.
+        changes: other values of `name`, `root` and `options`; those that are null or empty change nothing.
+
+    Raises:
+        UserError: there is no such file; the nearest name is given.
+    """
+    known = GlobalHydra.instance().config_loader().get_group_options("data")
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"the nearest is {nearest[0]}" if nearest else f"choose from {', '.join(known)}"
+        raise UserError(f"There is no test set {name}: {hint}; test and validation are the run's own faces.")
+    corpus = hydra.compose("prepare", overrides=[f"data={name}"]).data
+    return OmegaConf.merge(corpus, {key: value for key, value in (changes or {}).items() if value})
+
+
 def complete_overrides(arguments: Sequence[str]) -> list[str]:
     """The arguments in the form that Hydra needs.
 

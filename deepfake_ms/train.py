@@ -9,7 +9,8 @@ from omegaconf import DictConfig, open_dict
 from deepfake_ms.assembly import find_faces, open_run_log, run_config, trainer_settings
 from deepfake_ms.cli import entry_point
 from deepfake_ms.evaluation.predictions import SELECTED, read_predictions
-from deepfake_ms.evaluation.scores import evaluate, print_scores
+from deepfake_ms.evaluation.scores import evaluate
+from deepfake_ms.evaluation.show import print_scores
 from deepfake_ms.evaluation.test_set import OWN, TestSet
 from deepfake_ms.training.progress import rank_zero_console
 from deepfake_ms.training.run import Run

@@ -113,6 +113,27 @@ def check_split(audit: dict[str, Any]) -> None:
             )
 
 
+def audit_foreign(training: pd.DataFrame, tested: pd.DataFrame, same_people_same_name: bool) -> dict[str, Any]:
+    """Count what the training faces share with the faces of another corpus.
+
+    Args:
+        training: rows of the manifest of the training corpus.
+        tested: rows of the manifest of the other one.
+        same_people_same_name: whether a person would have the same name in both; False for drawn corpora.
+
+    Returns:
+        ``near_duplicates`` and ``near_duplicate_examples``, pairs of sample ids as in `audit_split`: [tested face,
+        training face]; ``identities``: number of people named alike in both, None if names cannot be compared; and
+        ``identity_examples``.
+    """
+    shared = sorted(_people(training) & _people(tested)) if same_people_same_name else None
+    return {
+        **_near_duplicates(training, tested),
+        "identities": None if shared is None else len(shared),
+        "identity_examples": (shared or [])[:_EXAMPLES],
+    }
+
+
 def notes(audit: dict[str, Any]) -> list[str]:
     """Sentences that complement the counts: why videos are excluded, and how to read the table."""
     policy = audit["split"]["policy"]

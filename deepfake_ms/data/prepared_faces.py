@@ -11,6 +11,7 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of
 from deepfake_ms.manifest import MANIFEST_NAME, read_manifest
 from deepfake_ms.preprocessing.prepared import read_complete, read_prepared
+from deepfake_ms.preprocessing.video_table import read_videos
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,3 +45,8 @@ class PreparedFaces:
     def manifest_sha256(self) -> str:
         """Sha256 of the manifest file."""
         return sha256_of(self.folder / MANIFEST_NAME)
+
+    @cached_property
+    def videos(self) -> pd.DataFrame:
+        """All videos of the corpus, also those without a face, see `read_videos`."""
+        return read_videos(self.folder)

@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from deepfake_ms.data.dataset import LABELS
 from deepfake_ms.data.loaders import evaluation_loader
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import TestSet
 from deepfake_ms.files import write_atomically
-from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.provenance import code_version
 from deepfake_ms.training.detector import Detector
 from deepfake_ms.training.run import Run
@@ -83,9 +83,9 @@ def has_predictions(run: Run, test_set: TestSet, checkpoint: Checkpoint) -> bool
 def predict(run: Run, test_set: TestSet, checkpoint: Checkpoint, settings: TrainerSettings) -> None:
     """Score every face of `test_set` and write ``predictions.parquet``; every rank calls this.
 
-    The columns are `sample_id`, `video_id`, `label` (0 real, 1 fake), `method` and `fake_probability` (0..1). Each
-    evaluation of a test set other than validation adds a line to `EVALUATIONS_NAME` in the run's folder, before the
-    first face is scored. Inference is in 32-bit precision.
+    The columns are `sample_id`, `video_id`, `label` (0 real, 1 fake, -1 unlabelled), `method` and `fake_probability`
+    (0..1). Each evaluation of a test set other than validation adds a line to `EVALUATIONS_NAME` in the run's folder,
+    before the first face is scored. Inference is in 32-bit precision.
 
     Raises:
         UserError: the checkpoint is missing, or a crop cannot be read.
@@ -176,7 +176,7 @@ class _WritePredictions(Callback):
         if not trainer.is_global_zero:
             return
         faces = self.faces.iloc[pl_module.predictions["index"]].reset_index(drop=True)
-        faces["label"] = faces["label"].map({name: label for label, name in enumerate(CLASS_NAMES)})
+        faces["label"] = faces["label"].map(LABELS)
         faces["fake_probability"] = pl_module.predictions["fake_probability"]
         faces.attrs = self.about
         buffer = io.BytesIO()

@@ -2,13 +2,15 @@
 
 import math
 
+import pandas as pd
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
-from rich.table import Table
 
+from deepfake_ms.data.audit import audit_foreign
+from deepfake_ms.evaluation.breakdown import break_down, group_videos
+from deepfake_ms.evaluation.coverage import EXCLUDED, Coverage, with_missing
 from deepfake_ms.evaluation.predictions import (
-    EVALUATIONS_NAME,
     SELECTED,
     Checkpoint,
     count_evaluations,
@@ -17,31 +19,41 @@ from deepfake_ms.evaluation.predictions import (
     read_predictions,
     result_folder,
 )
+from deepfake_ms.evaluation.protocol_card import protocol_card
 from deepfake_ms.evaluation.test_set import TestSet
-from deepfake_ms.files import write_json
-from deepfake_ms.labels import CLASS_NAMES
+from deepfake_ms.files import write_atomically, write_json
+from deepfake_ms.labels import CLASS_NAMES, UNLABELLED
 from deepfake_ms.provenance import code_version, library_versions
+from deepfake_ms.scoring.calibration import apply_temperature, fit_temperature
 from deepfake_ms.scoring.metrics import (
     DECISION_METRICS,
     LEVELS,
     THRESHOLD_CRITERION,
-    TITLES,
+    at_level,
     choose_thresholds,
     score_table,
+    video_scores,
 )
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.trainer import TrainerSettings
 
-SCORES_NAME = "scores.json"
+SCORES_NAME, VIDEOS_NAME = "scores.json", "videos.csv"
+CALIBRATION_METRICS = ("calibration_error", "brier")
 
 
 def evaluate(
-    run: Run, test_set: TestSet, settings: TrainerSettings, console: Console, checkpoint: str = SELECTED
+    run: Run,
+    test_set: TestSet,
+    settings: TrainerSettings,
+    console: Console,
+    checkpoint: str = SELECTED,
+    missing: str = EXCLUDED,
 ) -> dict:
-    """Score `run` on a test set, at threshold .5 and at the threshold chosen on its validation set.
+    """Score `run` on a test set, at threshold .5 and at the threshold chosen on its own validation set.
 
-    Writes ``evaluation/<test set>/<checkpoint>/scores.json`` beside the predictions, first those on the run's own
-    validation set. A test set is predicted once per checkpoint; scores are computed from the predictions on disk.
+    Writes ``evaluation/<test set>/<checkpoint>/scores.json`` beside the predictions, and ``videos.csv`` with the score
+    of every video; first those on the run's own validation set. A test set is predicted once per checkpoint; scores
+    are computed from the predictions on disk. Faces without labels are scored, but not measured.
 
     Args:
         run: with all stages finished.
@@ -49,6 +61,8 @@ def evaluate(
         settings: hardware.
         console: prints a note if the predictions on disk are up to date.
         checkpoint: ``selected`` or ``last``, see `Checkpoint`.
+        missing: what the videos of another corpus without a face count as, a key of
+            `deepfake_ms.evaluation.coverage.MISSING`. The run's own test set leaves them out.
 
     Returns:
         The content of scores.json; empty on ranks other than 0.
@@ -60,105 +74,114 @@ def evaluate(
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()  # rank 0 completes chain.json after the other ranks have left training
     chosen = Checkpoint.of(run, checkpoint)
+    coverage = Coverage.of(test_set, EXCLUDED if test_set.own else missing)
     validation_set = TestSet.of_run(run, "validation")
     wanted = {each.name: each for each in (validation_set, test_set)}
     # All ranks decide this before any of them writes; otherwise they would run different passes.
-    missing = [each for each in wanted.values() if not has_predictions(run, each, chosen)]
-    for each in missing:
+    lacking = [each for each in wanted.values() if not has_predictions(run, each, chosen)]
+    for each in lacking:
         predict(run, each, chosen, settings)
     if rank_zero_only.rank != 0:
         return {}
     folder = result_folder(run, test_set, checkpoint)
-    if test_set.name not in {each.name for each in missing}:
+    if test_set.name not in {each.name for each in lacking}:
         console.print(f"{folder}: predictions of this checkpoint are up to date.", highlight=False, markup=False)
 
     predictions, validation = (read_predictions(run, each, checkpoint) for each in (test_set, validation_set))
     thresholds = choose_thresholds(validation)
-    at_thresholds = {
-        level: {name: values[name] for name in DECISION_METRICS}
-        for level, values in score_table(predictions, thresholds).items()
-    }
+    temperatures = {level: fit_temperature(at_level(validation, level)) for level in LEVELS}
+    card = protocol_card(run, test_set, checkpoint, coverage)
     scores = {
-        "protocol": protocol(run, test_set, checkpoint, thresholds),
+        "protocol": "; ".join(f"{name}: {value}" for name, value in card.items()),
+        "protocol_card": card,
         "data": {**run.config["data"], "synthetic": run.record["synthetic"]},
+        "test_data": {key: test_set.faces.about.get(key) for key in ("data_name", "fingerprint", "synthetic")},
         "test_set": test_set.name,
+        "own": test_set.own,
         "seed": run.seed,
         "trained_by": run.record["code"],
         "predicted_by": {key: predictions.attrs[key] for key in ("code", "device", "precision")},
         "scored_by": code_version(),
         "libraries": library_versions(),
         "checkpoint_sha256": chosen.sha256,
-        "frames": predictions["label"].map(dict(enumerate(CLASS_NAMES))).value_counts().to_dict(),
+        "frames": _count_classes(predictions["label"]),
         "videos": int(predictions["video_id"].nunique()),
+        "coverage": coverage.as_record() if coverage else None,
+        "audit": None if test_set.own else _audit(run, test_set),
         "test_evaluations": count_evaluations(run),
         "threshold_criterion": f"{THRESHOLD_CRITERION} on validation",
         "validation_thresholds": thresholds,
-        "metrics": score_table(predictions),
-        "metrics_at_validation_thresholds": at_thresholds,
+        "temperatures": temperatures,
+        **(_measure(predictions, coverage, thresholds, temperatures) if UNLABELLED not in test_set.labels else {}),
     }
+    if "metrics" in scores and not test_set.is_validation:
+        groups = break_down({run.seed: predictions}, group_videos(test_set), {run.seed: thresholds["video"]})
+        scores["breakdown"] = groups.drop(columns="sd").to_dict("records")
     scores = _null_for_nan(scores)
     write_json(folder / SCORES_NAME, scores)
+    write_atomically(folder / VIDEOS_NAME, _videos(predictions, thresholds, temperatures).to_csv(index=False))
     return scores
 
 
-def protocol(run: Run, test_set: TestSet, checkpoint: str, thresholds: dict[str, float]) -> str:
-    """The evaluation protocol in one line."""
-    split, curriculum = run.config["split"], run.curriculum
-    fractions = ":".join(f"{fraction * 10:g}" for fraction in split["fractions"])
-    best = checkpoint == SELECTED and curriculum.stages[-1].carry == "best"
-    chosen = f"best checkpoint by {curriculum.monitor}" if best else "last epoch"
-    values = ", ".join(f"{thresholds[level]:.4f} per {level}" for level in LEVELS)
-    criterion = TITLES[THRESHOLD_CRITERION].lower()
-    changed = f" perturbed by {test_set.perturbation['name']}" if test_set.perturbation else ""
-    return (
-        f"{test_set.name} set of split {split['policy']} {fractions} (split seed {split['seed']}), {chosen}, threshold "
-        f".5 and the threshold of best {criterion} on validation ({values}), unmasked faces{changed}"
+def _measure(
+    predictions: pd.DataFrame,
+    coverage: Coverage | None,
+    thresholds: dict[str, float],
+    temperatures: dict[str, float],
+) -> dict:
+    """Everything that needs labels.
+
+    Returns:
+        ``metrics`` at .5; ``metrics_at_validation_thresholds``; ``oracle``: per level, the threshold of best balanced
+        accuracy on these very faces, with its `DECISION_METRICS`, which no detector can know; ``calibrated``: per
+        level, `CALIBRATION_METRICS` after temperature scaling on the validation set.
+    """
+    counted = with_missing(predictions, coverage)
+    oracle = choose_thresholds(counted)
+    at_thresholds, at_oracle = (
+        {
+            level: {name: values[name] for name in DECISION_METRICS}
+            for level, values in score_table(counted, each).items()
+        }
+        for each in (thresholds, oracle)
     )
+    calibrated = {
+        level: score_table(apply_temperature(at_level(predictions, level), temperatures[level]))[level]
+        for level in LEVELS
+    }
+    return {
+        "metrics": score_table(counted),
+        "metrics_at_validation_thresholds": at_thresholds,
+        "oracle": {level: {"threshold": oracle[level], **at_oracle[level]} for level in LEVELS},
+        "calibrated": {level: {name: calibrated[level][name] for name in CALIBRATION_METRICS} for level in LEVELS},
+    }
 
 
-def print_scores(scores: dict, run: Run, console: Console) -> None:
-    """Print a table of the scores and, below it, their provenance."""
-    synthetic = scores["data"]["synthetic"]
-    row, data = run.folder.parent.name, scores["data"]["name"]
-    title = f"Scores on {scores['test_set']} · {row} · seed {scores['seed']} · {data}"
-    table = Table(title=f"{title} · SYNTHETIC DATA" if synthetic else title, title_justify="left")
-    table.add_column("positive class: fake")
-    for level in LEVELS:
-        table.add_column(f"per {level}\nat .5", justify="right")
-        table.add_column(f"per {level}\nat {_shown(scores['validation_thresholds'][level])}", justify="right")
-    for name, heading in TITLES.items():
-        cells = []
-        for level in LEVELS:
-            chosen = scores["metrics_at_validation_thresholds"][level]
-            cells += [_shown(scores["metrics"][level][name]), _shown(chosen[name]) if name in chosen else ""]
-        table.add_row(heading, *cells)
-    console.print(table)
-    if scores["test_evaluations"] > 1:
-        console.print(
-            f"This run has been evaluated {scores['test_evaluations']} times on test sets: "
-            f"{run.folder / EVALUATIONS_NAME}",
-            markup=False,
-            highlight=False,
-        )
-    frames = ", ".join(f"{count} {label}" for label, count in sorted(scores["frames"].items()))
-    note = " (synthetic: drawn faces, not comparable with published numbers)" if synthetic else ""
-    console.print(
-        f"Protocol: {scores['protocol']}\n"
-        f"Data: {scores['data']['name']} {scores['data']['fingerprint']}{note}; "
-        f"{frames} frames of {scores['videos']} videos; 1 seed\n"
-        f"Code: {scores['scored_by']}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+def _audit(run: Run, test_set: TestSet) -> dict:
+    """What the training faces share with those of another corpus."""
+    training = run.faces.manifest.iloc[run.training_rows]
+    tested = test_set.faces.manifest.iloc[test_set.rows]
+    drawn = run.record["synthetic"] or test_set.faces.about["synthetic"]
+    return audit_foreign(training, tested, same_people_same_name=not drawn)
 
 
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def _videos(predictions: pd.DataFrame, thresholds: dict[str, float], temperatures: dict[str, float]) -> pd.DataFrame:
+    """One row per video: its P(fake), the same after temperature scaling, and the decision at the run's threshold."""
+    videos = video_scores(predictions)
+    videos["label"] = videos["label"].map(dict(enumerate(CLASS_NAMES))).fillna(UNLABELLED)
+    videos["calibrated_fake_probability"] = apply_temperature(videos, temperatures["video"])["fake_probability"]
+    decided = videos["fake_probability"] > thresholds["video"]
+    return videos.assign(decision=decided.map({True: "fake", False: "real"}))
+
+
+def _count_classes(labels: pd.Series) -> dict[str, int]:
+    return labels.map(dict(enumerate(CLASS_NAMES))).fillna(UNLABELLED).value_counts().to_dict()
 
 
 def _null_for_nan(value):
     """The same with None in place of NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _null_for_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_null_for_nan(each) for each in value]
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""A test set: faces to score, optionally perturbed."""
+"""A test set: faces to score, of the run's own corpus or of another one, optionally perturbed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,10 +10,14 @@ from deepfake_ms.data.augmentation import build_augmentation, ordered
 from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
+from deepfake_ms.labels import CLASS_NAMES, UNLABELLED
 from deepfake_ms.training.run import Run
 
 OWN = ("test", "validation")
 """Names of the test sets of every run: its own faces of that subset."""
+AUTO, LISTED, ALL = "auto", "test", "all"
+VIDEOS = (AUTO, LISTED, ALL)
+"""Which videos of another corpus are scored, see `TestSet.of_corpus`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +28,11 @@ class TestSet:
         name: folder of the results, ``evaluation/<name>/``.
         faces: the prepared faces.
         rows: manifest positions of the faces to score, int [N].
+        videos: which videos of the corpus it consists of: ``test`` (its own test list), ``all``, or None for the run's
+            own faces if no list of the corpus defines them. Videos without a face belong to it, too.
         perturbation: settings as in ``conf/perturbation`` that change the faces (compression, noise, ...), with draws
             that depend on the face only; None for unmodified faces.
+        own: whether these are faces of the run's own corpus, assigned by its split.
 
     Raises:
         UserError: the perturbation has an unknown transform or argument.
@@ -36,7 +43,9 @@ class TestSet:
     name: str
     faces: PreparedFaces = field(repr=False)
     rows: np.ndarray = field(repr=False)
+    videos: str | None = None
     perturbation: dict | None = None
+    own: bool = True
 
     @classmethod
     def of_run(cls, run: Run, subset: str, perturbation: Mapping | None = None) -> Self:
@@ -52,16 +61,49 @@ class TestSet:
         """
         if subset not in OWN:
             raise UserError(f"test_set={subset} is unknown; choose from {', '.join(OWN)}.")
-        changes = ordered(perturbation) if perturbation and perturbation["transforms"] else None
-        if changes:
-            build_augmentation(changes)
-        name = f"{subset}_{changes['name']}" if changes else subset
-        return cls(name, run.faces, run.rows(subset), changes)
+        listed = subset == "test" and run.config["split"]["policy"] == "official"
+        changes = _changes(perturbation)
+        return cls(_name(subset, changes), run.faces, run.rows(subset), LISTED if listed else None, changes)
+
+    @classmethod
+    def of_corpus(
+        cls, name: str, faces: PreparedFaces, videos: str = AUTO, perturbation: Mapping | None = None
+    ) -> Self:
+        """Faces of any prepared corpus.
+
+        Args:
+            name: of the test set.
+            faces: of the corpus.
+            videos: ``test`` takes the corpus's test list, ``all`` every labelled video, and ``auto`` the test list if
+                the corpus has one. A corpus without any label is taken as it is: it can be scored, but not measured.
+            perturbation: a choice of ``conf/perturbation``; its name becomes part of the test set's name.
+
+        Raises:
+            UserError: the name is that of a test set of every run, `videos` is unknown, the corpus has no test list,
+                or the perturbation is invalid.
+        """
+        if name in OWN:
+            raise UserError(f"data.name={name} is the name of the run's own {name} set: choose another one.")
+        if videos not in VIDEOS:
+            raise UserError(f"videos={videos} is unknown: choose from {', '.join(VIDEOS)}.")
+        labels, listed = faces.manifest["label"], faces.manifest["official_subset"] == "test"
+        labelled = labels.isin(CLASS_NAMES)
+        if videos == LISTED and not (listed & labelled).any():
+            raise UserError(f"{faces.folder.name} has no test list: set videos=all to score all of its videos.")
+        taken = LISTED if videos != ALL and (listed & labelled).any() else ALL
+        chosen = labelled & listed if taken == LISTED else labelled if labelled.any() else labels == UNLABELLED
+        changes = _changes(perturbation)
+        return cls(_name(name, changes), faces, np.flatnonzero(chosen), taken, changes, own=False)
 
     @property
     def is_validation(self) -> bool:
         """Whether these are the validation faces, on which checkpoint and threshold are chosen."""
         return self.name == "validation"
+
+    @property
+    def labels(self) -> set[str]:
+        """The labels that occur: real and fake, one of them, or unlabelled only."""
+        return set(self.faces.manifest["label"].iloc[self.rows])
 
     def dataset(self, input_size: int) -> FaceDataset:
         """The faces, resized to `input_size` x `input_size` pixels."""
@@ -73,3 +115,15 @@ class TestSet:
             input_size=input_size,
             stage=self.name,
         )
+
+
+def _changes(perturbation: Mapping | None) -> dict | None:
+    """The perturbation with its transforms in the order of the file; None if it has none."""
+    changes = ordered(perturbation) if perturbation and perturbation["transforms"] else None
+    if changes:
+        build_augmentation(changes)
+    return changes
+
+
+def _name(name: str, changes: Mapping | None) -> str:
+    return f"{name}_{changes['name']}" if changes else name

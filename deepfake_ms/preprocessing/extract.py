@@ -163,6 +163,7 @@ def _extract(video: _Video, folder: Path, settings: PreparationSettings, detecto
         record = {
             "video_id": video.video_id,
             "label": video.label,
+            "official_subset": video.sources[0].official_subset,
             "media": video.media,
             "files": len(video.sources),
             "quarantined": [

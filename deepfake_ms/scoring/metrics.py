@@ -167,8 +167,13 @@ def video_scores(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_level(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
-    """The rows scored at `level`, one of `LEVELS`: faces, or videos as in `video_scores`."""
-    return video_scores(predictions) if level == "video" else predictions
+    """The rows scored at `level`, one of `LEVELS`: faces, or videos as in `video_scores`.
+
+    Rows whose `is_missing` is true stand for videos without a face and count per video only.
+    """
+    if level == "video":
+        return video_scores(predictions)
+    return predictions[~predictions["is_missing"].astype(bool)] if "is_missing" in predictions else predictions
 
 
 def score_table(predictions: pd.DataFrame, thresholds: dict[str, float] | None = None) -> dict[str, dict[str, float]]:

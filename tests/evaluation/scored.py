@@ -12,7 +12,8 @@ import torch
 from rich.console import Console
 
 from deepfake_ms.evaluation.predictions import EVALUATIONS_NAME, PREDICTIONS_NAME
-from deepfake_ms.evaluation.scores import evaluate, print_scores
+from deepfake_ms.evaluation.scores import evaluate
+from deepfake_ms.evaluation.show import print_scores
 from deepfake_ms.evaluation.test_set import TestSet
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.training.detector import Detector

@@ -194,7 +194,7 @@ def test_a_missing_crop_is_one_sentence_on_the_command_line(run, tmp_path, call,
     ("arguments", "sentence"),
     [
         (("checkpoint=handoff",), "handoff is now called selected."),
-        (("test_set=train",), "test_set=train is unknown; choose from test, validation."),
+        (("test_set=shift_poeple",), "the nearest is shift_people; test and validation are the run's own faces."),
         (("side=validation",), "side is an old name: it is now test_set."),
         (("+perturbation.transforms.Blurr.p=1",), "albumentations has no transform Blurr; the nearest name is Blur."),
     ],
@@ -213,5 +213,5 @@ def test_the_command_line_evaluates_a_test_set(run, call):
     assert "Scores on test_jpeg" in printed
     assert "SYNTHETIC" in printed
     scores = json.loads((run.folder / "evaluation/test_jpeg/selected" / SCORES_NAME).read_text())
-    assert scores["protocol"] in printed
+    assert scores["protocol_card"]["test"] in printed
     assert predictions_of(run, "test_jpeg")["fake_probability"].between(0, 1).all()

@@ -33,10 +33,10 @@ def test_the_threshold_is_chosen_on_validation(run):
         *TITLES.values(),
         "Scores on test",
         f"at {thresholds['frame']:.4f}",
-        f"{thresholds['video']:.4f} per video",
+        f"at {thresholds['video']:.4f}",
     ):
         assert part in printed
-    assert "threshold .5 and the threshold of best balanced accuracy on validation" in scores["protocol"]
+    assert scores["protocol_card"]["threshold"].startswith(".5, and the one of best balanced accuracy")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_every_test_set_has_the_same_thresholds_and_its_own_folder(run, argument
     assert scores["validation_thresholds"] == expected == choose_thresholds(predictions_of(run, "validation"))
     assert scores["test_set"] == name
     assert f"Scores on {name} " in printed
-    assert ("perturbed by noise" in printed) == ("perturbation" in arguments)
+    assert scores["protocol_card"]["perturbation"] == ("noise" if "perturbation" in arguments else "none")
     assert scores["metrics"] == score_table(predictions_of(run, name))
     folders = {path.parent.relative_to(run.folder).as_posix() for path in run.folder.rglob(PREDICTIONS_NAME)}
     assert folders == {f"evaluation/{each}/selected" for each in {"test", "validation", name}}
@@ -70,7 +70,7 @@ def test_the_last_epoch_has_results_and_thresholds_of_its_own(run):
     torch.save({"state_dict": detector.state_dict()}, run.folder / "1_cropped" / "last.ckpt")
     last, printed = scored(run, checkpoint="last")
     assert "last epoch" in printed
-    assert "best checkpoint by validation/loss" in selected["protocol"]
+    assert selected["protocol_card"]["selection"] == "best validation/loss of the last stage"
     assert last["checkpoint_sha256"] != selected["checkpoint_sha256"]
     assert last["validation_thresholds"] == choose_thresholds(predictions_of(run, "validation", "last"))
     assert last["validation_thresholds"] != selected["validation_thresholds"]
@@ -85,7 +85,14 @@ def test_the_scores_name_what_they_rest_on(run):
     assert scores["frames"] == {"real": 6, "fake": 5}
     assert scores["videos"] == predictions_of(run, "test")["video_id"].nunique()
     assert scores["libraries"]["torch"].startswith(torch.__version__.split("+")[0])
-    for part in ("SYNTHETIC DATA", "tiny 0123456789ab", scores["protocol"], scores["scored_by"], "1 seed", "name"):
+    for part in (
+        "SYNTHETIC DATA",
+        "tiny 0123456789ab",
+        *scores["protocol_card"].values(),
+        scores["scored_by"],
+        "1 seed",
+        "name",
+    ):
         assert part in printed
 
 
