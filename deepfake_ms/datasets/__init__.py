@@ -1,14 +1,13 @@
 """The supported corpora: their folder layouts, and how file names and lists give labels and identities."""
 
 import inspect
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deepfake_ms.datasets import celebdf, dfd, dfdc, faceforensics, folder
-from deepfake_ms.datasets.source import CORPUS_NAME, Corpus, Source, drop_absent_source_videos
+from deepfake_ms.datasets.source import Corpus, Source, drop_absent_source_videos, is_synthetic
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES
 
@@ -49,18 +48,9 @@ def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = Non
     return replace(
         corpus,
         sources=tuple(sources),
-        synthetic=_is_synthetic(corpus.root),
+        synthetic=is_synthetic(corpus.root),
         options=options,
     )
-
-
-def _is_synthetic(root: Path) -> bool:
-    """Whether `CORPUS_NAME` marks the corpus as drawn; a foreign file of that name is ignored."""
-    try:
-        description = json.loads((root / CORPUS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(description, dict) and description.get("synthetic") is True
 
 
 def require_both_classes(corpus: Corpus) -> None:
