@@ -6,7 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepfake_ms.datasets import celebdf, dfd, dfdc, faceforensics, folder
+from deepfake_ms.datasets import (
+    celebdf,
+    celebdf_pp,
+    dfd,
+    dfdc,
+    dfdc_test,
+    dfdcp,
+    faceforensics,
+    ffiw,
+    folder,
+    uadfv,
+    wilddeepfake,
+)
 from deepfake_ms.datasets.source import Corpus, Source, drop_absent_source_videos, is_synthetic
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES
@@ -15,9 +27,15 @@ __all__ = ["LAYOUTS", "Corpus", "Source", "find_corpus"]
 
 LAYOUTS = {
     "celebdf": celebdf.find_corpus,
+    "celebdf_pp": celebdf_pp.find_corpus,
     "faceforensics": faceforensics.find_corpus,
     "dfd": dfd.find_corpus,
     "dfdc": dfdc.find_corpus,
+    "dfdc_test": dfdc_test.find_corpus,
+    "dfdcp": dfdcp.find_corpus,
+    "ffiw": ffiw.find_corpus,
+    "uadfv": uadfv.find_corpus,
+    "wilddeepfake": wilddeepfake.find_corpus,
     "folder": folder.find_corpus,
 }
 
@@ -26,8 +44,8 @@ def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = Non
     """Find all files of the corpus in `root`.
 
     Args:
-        layout: a key of `LAYOUTS`: ``celebdf`` (Celeb-DF v1 and v2, and the drawn miniature, which has the same tree),
-            ``faceforensics``, ``dfd``, ``dfdc`` or ``folder``.
+        layout: a key of `LAYOUTS`, e.g. ``celebdf`` (Celeb-DF v1 and v2, and the drawn miniature, which has the same
+            tree) or ``folder`` (the user's own files).
         root: the corpus's top folder; for ``folder`` also a CSV table.
         options: options of the layout, e.g. which methods and which compression.
 
