@@ -1,4 +1,4 @@
-"""UADFV (Yang et al., ICASSP 2019): 49 YouTube videos and one face swap of each, made with FakeApp.
+"""UADFV (Yang et al., ICASSP 2019): 49 real videos and one face swap of each.
 
 The fake ``0000_fake.mp4`` was made from ``0000.mp4``, whose name serves as the identity of both. There is no official
 split. The publisher sends the corpus on request; no page of the publisher that shows its content was found. Tree, names
