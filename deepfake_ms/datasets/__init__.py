@@ -1,14 +1,25 @@
 """The supported corpora: their folder layouts, and how file names and lists give labels and identities."""
 
 import inspect
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepfake_ms.datasets import celebdf, dfd, dfdc, faceforensics, folder
-from deepfake_ms.datasets.source import CORPUS_NAME, Corpus, Source, drop_absent_source_videos
+from deepfake_ms.datasets import (
+    celebdf,
+    celebdf_pp,
+    dfd,
+    dfdc,
+    dfdc_test,
+    dfdcp,
+    faceforensics,
+    ffiw,
+    folder,
+    uadfv,
+    wilddeepfake,
+)
+from deepfake_ms.datasets.source import Corpus, Source, drop_absent_source_videos, is_synthetic
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES
 
@@ -16,9 +27,15 @@ __all__ = ["LAYOUTS", "Corpus", "Source", "find_corpus"]
 
 LAYOUTS = {
     "celebdf": celebdf.find_corpus,
+    "celebdf_pp": celebdf_pp.find_corpus,
     "faceforensics": faceforensics.find_corpus,
     "dfd": dfd.find_corpus,
     "dfdc": dfdc.find_corpus,
+    "dfdc_test": dfdc_test.find_corpus,
+    "dfdcp": dfdcp.find_corpus,
+    "ffiw": ffiw.find_corpus,
+    "uadfv": uadfv.find_corpus,
+    "wilddeepfake": wilddeepfake.find_corpus,
     "folder": folder.find_corpus,
 }
 
@@ -27,8 +44,8 @@ def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = Non
     """Find all files of the corpus in `root`.
 
     Args:
-        layout: a key of `LAYOUTS`: ``celebdf`` (Celeb-DF v1 and v2, and the drawn miniature, which has the same tree),
-            ``faceforensics``, ``dfd``, ``dfdc`` or ``folder``.
+        layout: a key of `LAYOUTS`, e.g. ``celebdf`` (Celeb-DF v1 and v2, and the drawn miniature, which has the same
+            tree) or ``folder`` (the user's own files).
         root: the corpus's top folder; for ``folder`` also a CSV table.
         options: options of the layout, e.g. which methods and which compression.
 
@@ -49,18 +66,9 @@ def find_corpus(layout: str, root: Path, options: Mapping[str, Any] | None = Non
     return replace(
         corpus,
         sources=tuple(sources),
-        synthetic=_is_synthetic(corpus.root),
+        synthetic=is_synthetic(corpus.root),
         options=options,
     )
-
-
-def _is_synthetic(root: Path) -> bool:
-    """Whether `CORPUS_NAME` marks the corpus as drawn; a foreign file of that name is ignored."""
-    try:
-        description = json.loads((root / CORPUS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(description, dict) and description.get("synthetic") is True
 
 
 def require_both_classes(corpus: Corpus) -> None:

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from deepfake_ms.datasets.faceforensics import require_videos
-from deepfake_ms.datasets.listing import Listing
+from deepfake_ms.datasets.listing import list_videos
+from deepfake_ms.datasets.published import Published
 from deepfake_ms.datasets.source import Corpus, Layout, VideoFolder
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 
@@ -19,6 +20,7 @@ LAYOUT = Layout(
   manipulated_sequences/DeepFakeDetection/COMPRESSION/videos/AA_BB__SCENE__ID.mp4    fake: target AA, donor BB
 with COMPRESSION c0 (or raw), c23, c40""",
 )
+PUBLISHED = Published("DeepFakeDetection", {"real": 363, "fake": 3068})
 
 
 def find_corpus(root: Path, compression: str = "c23") -> Corpus:
@@ -45,9 +47,6 @@ def find_corpus(root: Path, compression: str = "c23") -> Corpus:
             source_video="actors/{target}__{scene}",
         ),
     )
-    listing = Listing(root)
-    found = listing.media(root / folder.path for folder in folders)
-    sources = (
-        source for folder, paths in zip(folders, found, strict=True) for source in folder.sources(root, paths, LAYOUT)
-    )
-    return Corpus(root, tuple(sources), ignored=listing.ignored, links=listing.links)
+    sources, listing = list_videos(root, folders, LAYOUT)
+    notes = PUBLISHED.differences(root, sources)
+    return Corpus(root, tuple(sources), ignored=listing.ignored, links=listing.links, notes=notes)

@@ -5,7 +5,8 @@ forges both orders of 500 pairs. A real sequence's identity is its number. The 1
 videos, so a few numbers are the same person.
 
 The official lists (``dataset/splits`` in the FaceForensics repository) assign 360, 70 and 70 pairs to training,
-validation and test. The download script does not fetch them. Without them no video has an official subset.
+validation and test. The download script does not fetch them. Without them no video has an official subset. The digest
+of the lists was computed from commit e452f05 of the repository.
 """
 
 import json
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deepfake_ms.datasets.listing import Listing
+from deepfake_ms.datasets.listing import Listing, list_videos
+from deepfake_ms.datasets.published import Published
 from deepfake_ms.datasets.source import Corpus, Layout, VideoFolder, missing_names
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
@@ -22,6 +24,9 @@ from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
 COMPRESSION_FOLDERS = {"c0": ("raw", "c0"), "c23": ("c23",), "c40": ("c40",)}
 """Compression → possible folder names; for c0 the name depends on the version of the download script."""
+VIDEOS = 1000
+"""Number of real sequences, and of forgeries by each method."""
+SPLIT_DIGEST = "c5cf0437d31f99297ca171d40fd376410366abd87c5a4a410f4c8315a8263398"
 SPLIT_FILES = {"train": "train.json", "validation": "val.json", "test": "test.json"}
 
 LAYOUT = Layout(
@@ -71,17 +76,15 @@ def find_corpus(root: Path, compression: str = "c23", methods: Sequence[str] | N
         )
         for method, path in _choose_methods(root, compression, methods).items()
     ]
-    listing = Listing(root)
-    found = listing.media(root / folder.path for folder in (originals, *forgeries))
+    found, listing = list_videos(root, (originals, *forgeries), LAYOUT)
     manipulated = root / "manipulated_sequences"
     listing.ignore_outside(path for path in manipulated.iterdir() if path.name not in (*METHODS, _OTHER_CORPUS))
-    sources = tuple(
-        replace(source, official_subset=subsets.get(frozenset(source.identities)))
-        for folder, paths in zip((originals, *forgeries), found, strict=True)
-        for source in folder.sources(root, paths, LAYOUT)
-    )
+    sources = tuple(replace(source, official_subset=subsets.get(frozenset(source.identities))) for source in found)
     missing = missing_names(_listed_names(subsets, originals, forgeries), sources)
-    return Corpus(root, sources, missing, ignored=listing.ignored, links=listing.links)
+    videos = dict.fromkeys(("real", *(folder.method for folder in forgeries)), VIDEOS)
+    pairs = [f"{subset} {' '.join(sorted(pair))}" for pair, subset in subsets.items() if len(pair) == 2]
+    notes = Published("FaceForensics++", videos, list_digest=SPLIT_DIGEST).differences(root, sources, pairs)
+    return Corpus(root, sources, missing, ignored=listing.ignored, links=listing.links, notes=notes)
 
 
 def find_videos(root: Path, sequences: str, compression: str) -> str | None:

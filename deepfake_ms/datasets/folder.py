@@ -58,7 +58,7 @@ def find_corpus(root: Path, video_pattern: str | None = None) -> Corpus:
     listing = Listing(root, expected=(CORPUS_NAME,))
     found = listing.media([folder for folder, _ in class_folders] or [root])
     if class_folders:
-        listing.ignore_outside(_outside(root, [folder for folder, _ in class_folders]))
+        listing.ignore_all_but(folder for folder, _ in class_folders)
     labels = [label for _, label in class_folders] or [UNLABELLED]
     files = [(path, label) for paths, label in zip(found, labels, strict=True) for path in paths]
     if not files:
@@ -93,13 +93,6 @@ def _class_folders(root: Path) -> list[tuple[Path, str]]:
     splits = [child for child in children if child.name.lower() in SPLIT_FOLDERS]
     candidates = children + [folder for split in splits for folder in sorted(split.iterdir()) if folder.is_dir()]
     return [(folder, folder.name.lower()) for folder in candidates if folder.name.lower() in CLASS_NAMES]
-
-
-def _outside(root: Path, class_folders: Sequence[Path]) -> list[Path]:
-    """The files and folders next to the class folders."""
-    parents = {folder.parent for folder in class_folders}
-    entries = {entry for parent in {root, *parents} for entry in parent.iterdir()}
-    return sorted(entries - parents - set(class_folders))
 
 
 def _source(path: Path, root: Path, name: PurePosixPath, label: str, video_id: str, frame_index: int) -> Source:

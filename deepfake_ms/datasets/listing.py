@@ -1,10 +1,10 @@
 """List the videos and images of a corpus, and record everything that is not read."""
 
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from deepfake_ms.datasets.source import PREPARED_NAME, media_of, portable
+from deepfake_ms.datasets.source import PREPARED_NAME, Layout, Source, VideoFolder, media_of, portable
 
 HIDDEN = "hidden"
 UNKNOWN_TYPE = "of a type that cannot be read here"
@@ -14,6 +14,7 @@ UNLISTABLE = "folders that cannot be opened"
 SPECIAL = "neither files nor folders"
 PREPARED = "folders of prepared faces"
 OUTSIDE = "outside the folders of the layout"
+UNLISTED = "not named in the corpus's own list"
 
 
 class Listing:
@@ -64,6 +65,14 @@ class Listing:
             shown = f"{name}/ ({inside} videos and images)" if path.is_dir() else name
             self.ignored.setdefault(OUTSIDE, []).append(shown)
 
+    def ignore_all_but(self, folders: Iterable[Path]) -> None:
+        """Note all files and folders beside these folders, in the root and in the folders that lead to them."""
+        folders = set(folders)
+        above = {self._root, *(parent for folder in folders for parent in folder.parents)}
+        above = {parent for parent in above if parent.is_relative_to(self._root) and parent.is_dir()}
+        entries = {entry for parent in above for entry in parent.iterdir()}
+        self.ignore_outside(entries - above - folders)
+
     def _walk(self, folder: Path, links: list[Path]) -> Iterator[Path]:
         """The videos and images below a folder; links to folders are added to `links` instead of being followed."""
         waiting = [folder]
@@ -100,3 +109,23 @@ class Listing:
     def _note_link(self, path: Path) -> None:
         if path.is_symlink() and not os.path.realpath(path).startswith(f"{self._real_root}{os.sep}"):
             self.links.append(portable(path.relative_to(self._root)))
+
+
+def list_videos(
+    root: Path, folders: Sequence[VideoFolder], layout: Layout, expected: Container[str] = ()
+) -> tuple[list[Source], Listing]:
+    """The videos in all `folders`, with no official subset yet, and the listing that found them.
+
+    Args:
+        root: the corpus root.
+        folders: all of them must contain videos.
+        layout: for error messages.
+        expected: see `Listing`.
+
+    Raises:
+        UserError: see `VideoFolder.sources`.
+    """
+    listing = Listing(root, expected)
+    found = listing.media(root / folder.path for folder in folders)
+    videos = [folder.sources(root, paths, layout) for folder, paths in zip(folders, found, strict=True)]
+    return [source for sources in videos for source in sources], listing

@@ -1,5 +1,6 @@
 """Types and helpers shared by all corpus layouts: `Source`, `Corpus`, file names and ids."""
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -185,6 +186,15 @@ class VideoFolder:
             official_subset=None,
             media="video",
         )
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether `CORPUS_NAME` marks the corpus as drawn; a foreign file of that name is ignored."""
+    try:
+        description = json.loads((root / CORPUS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(description, dict) and description.get("synthetic") is True
 
 
 def missing_names(listed: Mapping[str, str], sources: Iterable[Source]) -> tuple[str, ...]:

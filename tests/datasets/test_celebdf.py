@@ -100,7 +100,7 @@ def test_wrong_roots_and_layouts(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):
         find_corpus("celebdf", tmp_path / "file")
-    with pytest.raises(UserError, match="celebdf, faceforensics"):
+    with pytest.raises(UserError, match="celebdf, celebdf_pp, faceforensics"):
         find_corpus("celebdfv2", tmp_path)
     with pytest.raises(UserError, match="no option compression; it has none"):
         find_corpus("celebdf", tmp_path, {"compression": "c23"})

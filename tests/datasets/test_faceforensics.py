@@ -1,6 +1,7 @@
 """The FaceForensics++ tree, made of empty files."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from deepfake_ms.errors import UserError
 REALS = ("000", "003", "010", "011", "020", "021")
 FAKES = ("000_003", "003_000", "010_011", "020_021")
 METHODS = ("Deepfakes", "FaceShifter", "NeuralTextures")
+CONFIGURATIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
 SPLITS = {"train.json": [["003", "000"]], "val.json": [["010", "011"]], "test.json": [["020", "021"]]}
 
 
@@ -167,7 +169,7 @@ def test_wrong_roots_are_refused_with_the_expected_tree(tmp_path):
     assert "NNN_MMM.mp4" in str(error.value)
 
 
-@pytest.mark.parametrize("data", ["faceforensics", "dfd"])
+@pytest.mark.parametrize("data", ["faceforensics", "faceshifter", "dfd"])
 def test_the_name_of_the_data_includes_the_compression(call, data):
     status, out, _ = call(
         "prepare", f"data={data}", "data.root=x", "data.options.compression=c40", "--cfg", "job", "--resolve"
@@ -176,7 +178,14 @@ def test_the_name_of_the_data_includes_the_compression(call, data):
     assert f"name: {data}_c40" in out
 
 
-@pytest.mark.parametrize("data", ["celebdf_v1", "celebdf_v2", "faceforensics", "dfd", "dfdc", "folder"])
+def test_faceshifter_is_a_method_with_a_configuration_of_its_own(corpus, call):
+    _, out, _ = call("prepare", "data=faceshifter", "data.root=x", "--cfg", "job")
+    assert "layout: faceforensics" in out
+    chosen = find_corpus("faceforensics", corpus, {"compression": "c23", "methods": ["FaceShifter"]})
+    assert {source.method for source in chosen.sources} == {"real", "FaceShifter"}
+
+
+@pytest.mark.parametrize("data", [name for name in CONFIGURATIONS if "miniature" not in name])
 def test_every_configuration_reaches_its_layout(call, data):
     status, _, error = call("prepare", f"data={data}", "data.root=nowhere")
     assert status == 2
