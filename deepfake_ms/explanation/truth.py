@@ -27,11 +27,16 @@ def true_regions(faces: PreparedFaces, corpus: Path, rows: np.ndarray, size: int
         Per face: artefact → bool [size, size]; empty for a real face.
 
     Raises:
-        UserError: the folder is not the drawn corpus of these faces.
+        UserError: the folder is not the drawn corpus of these faces, or the faces are aligned.
     """
     drawn, videos = read_plan(corpus)
     recorded = {name: value for name, value in faces.about["preparation"].items() if name != "pipeline_version"}
     settings = PreparationSettings(**recorded)
+    if settings.align != "none":
+        raise UserError(
+            f"{faces.folder} holds aligned faces, whose place in the frame is not recorded: prepare the corpus with "
+            "preparation.align=none to know the true regions."
+        )
     found = []
     for face in faces.manifest.iloc[rows].itertuples():
         video = videos.get(face.source)

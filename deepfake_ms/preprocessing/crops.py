@@ -3,15 +3,18 @@
 import cv2
 import numpy as np
 
+from deepfake_ms.preprocessing.alignment import align_face
 from deepfake_ms.preprocessing.faces import Face
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
 CROP_SUFFIX = ".bmp"
 """Suffix of the crop files; the format that `encode_crop` writes."""
 
+_ENLARGING = {"area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR}
+
 
 def crop_box(face: Face, width: int, height: int, settings: PreparationSettings) -> tuple[int, int, int, int]:
-    """The part of a frame that becomes the crop of a face.
+    """The part of a frame that becomes the crop of a face, without alignment.
 
     A square around the face. Its side is the longer side of the box times ``1 + margin``, in whole pixels, and its
     centre lies below that of the box by `offset` times that longer side.
@@ -47,8 +50,10 @@ def crop_face(image: np.ndarray, face: Face, settings: PreparationSettings) -> t
     The released script clips the box to the frame and stretches what is left to a square, which ``edge=clip`` does too:
     black parts would look like the paper's masks. HOG finds no face of which much is missing, but MTCNN does, and such
     a face is stretched more (the preparation report counts the faces that extend beyond the frame). The release resizes
-    by area in both directions, which enlarges pixels to blocks; ``enlarge=cubic`` is smooth. It saves crops as JPEG
-    where the frames were JPEG; here they are lossless.
+    by area in both directions, which enlarges pixels to blocks; ``cubic`` and ``linear`` are smooth. It saves crops as
+    JPEG where the frames were JPEG; here they are lossless.
+
+    With ``align=five_points``, the crop is that of `align_face` instead.
 
     Args:
         image: the frame, RGB uint8 [H, W, 3].
@@ -58,6 +63,8 @@ def crop_face(image: np.ndarray, face: Face, settings: PreparationSettings) -> t
     Returns:
         The crop, RGB uint8 [size, size, 3], and the landmarks in pixels of the crop, float64 [5, 2].
     """
+    if settings.align == "five_points":
+        return align_face(image, face.landmarks, settings.crop_size, settings.margin)
     height, width = image.shape[:2]
     left, top, right, bottom = crop_box(face, width, height, settings)
     part = np.zeros((bottom - top, right - left, 3), np.uint8)
@@ -66,7 +73,7 @@ def crop_face(image: np.ndarray, face: Face, settings: PreparationSettings) -> t
     part[y_start - top : y_stop - top, x_start - left : x_stop - left] = image[y_start:y_stop, x_start:x_stop]
     size = settings.crop_size
     is_smaller = min(part.shape[:2]) < size
-    interpolation = cv2.INTER_CUBIC if is_smaller and settings.enlarge == "cubic" else cv2.INTER_AREA
+    interpolation = _ENLARGING[settings.enlarge] if is_smaller else cv2.INTER_AREA
     crop = cv2.resize(part, (size, size), interpolation=interpolation)
     # Pixel centres have integer coordinates, so the edge of the image is at -0.5 before and after resizing.
     scale = size / np.array([right - left, bottom - top])

@@ -22,6 +22,7 @@ from deepfake_ms.preprocessing.frames import Frame, read_frames
 from deepfake_ms.preprocessing.images import read_image
 from deepfake_ms.preprocessing.media import UnreadableMedia
 from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
+from deepfake_ms.preprocessing.sampling import evenly_spaced
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
 _CANDIDATE = ".candidate"
@@ -83,6 +84,8 @@ def extract_faces(
     kept, and the other files of the video are extracted without it. The record contains the manifest rows and the
     counts for the report. It is written last, so a video without a record must be extracted again.
 
+    Of several images, those that `frames` and `max_frames` leave out are not read, and the record does not count them.
+
     One face per frame is kept, see `choose_faces`. Faces that extend beyond the frame, even with an eye, are kept and
     counted.
 
@@ -98,7 +101,7 @@ def extract_faces(
     Raises:
         UserError: a crop or the record cannot be written.
     """
-    video = _Video(sorted(sources, key=lambda source: source.frame_index), settings.fps)
+    video = _Video(_sampled(sorted(sources, key=lambda source: source.frame_index), settings), settings)
     while True:
         try:
             return _extract(video, folder, settings, detector)
@@ -110,17 +113,24 @@ def extract_faces(
             video.quarantine(error)
 
 
+def _sampled(sources: Sequence[Source], settings: PreparationSettings) -> Sequence[Source]:
+    """The sampled images of a video that consists of images, or the one file whose frames are sampled."""
+    if settings.frames is not None:
+        sources = [sources[position] for position in evenly_spaced(len(sources), settings.frames)]
+    return sources[: settings.max_frames]
+
+
 class _Video:
     """Reads the frames of a video's files and records which files failed, and why."""
 
-    def __init__(self, sources: Sequence[Source], fps: float) -> None:
+    def __init__(self, sources: Sequence[Source], settings: PreparationSettings) -> None:
         self.sources = sources
         self.video_id, self.label, self.media = sources[0].video_id, sources[0].label, sources[0].media
         self.quarantined: dict[str, str] = {}
         """Name of a file -> reason."""
         self.current = sources[0]
         """The file that was read last."""
-        self._fps = fps
+        self._sampling = settings.fps, settings.frames, settings.max_frames
 
     def frames(self) -> Iterator[tuple[Source, Frame]]:
         """The frames of all files that are not quarantined. A file may be quarantined after some of its frames."""
@@ -130,7 +140,7 @@ class _Video:
             self.current = source
             try:
                 if source.media == "video":
-                    for frame in read_frames(source.path, self._fps):
+                    for frame in read_frames(source.path, *self._sampling):
                         yield source, frame
                 else:
                     yield source, Frame(source.frame_index, 0.0, read_image(source.path))

@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import av
@@ -14,6 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from deepfake_ms.preprocessing.completeness import check_duration, check_packets
 from deepfake_ms.preprocessing.media import UnreadableMedia, check_file
+from deepfake_ms.preprocessing.sampling import Sampling
 from deepfake_ms.preprocessing.sparse_decoding import CannotDecodeSparsely, decode_sparsely
 from deepfake_ms.preprocessing.video_file import open_video
 
@@ -33,16 +33,28 @@ class Frame:
     """Upright RGB, uint8 [H, W, 3]."""
 
 
-def read_frames(path: Path, fps: float) -> Iterator[Frame]:
-    """Sample a video at `fps` by presentation time: the first frame at or after each k/fps seconds.
+def read_frames(
+    path: Path, fps: float | None = None, frames: int | None = None, max_frames: int | None = None
+) -> Iterator[Frame]:
+    """Sample a video by time or by number.
 
-    Time counts from the first frame, so a variable frame rate is sampled evenly in time; a gap in the timestamps gives
-    one frame, not several copies. Rotation metadata, as phones write it, is applied. Non-square pixels are enlarged in
-    one direction to make them square. High dynamic range is reduced to 8 bits without tone mapping.
+    By time, the first frame at or after each k/fps seconds is taken. Time counts from the first frame, so a variable
+    frame rate is sampled evenly in time; a gap in the timestamps gives one frame, not several copies. By number, frames
+    are taken at evenly spaced positions, see `sampling.evenly_spaced`.
+
+    Rotation metadata, as phones write it, is applied. Non-square pixels are enlarged in one direction to make them
+    square. High dynamic range is reduced to 8 bits without tone mapping.
 
     The packets are first read without decoding, to find out whether the end of the video is missing. Decoding runs on
     one thread and is sparse where possible: it skips frames that no sampled frame depends on, with the same result, bit
-    for bit (`sparse_decoding`). Otherwise all frames are decoded.
+    for bit (`sparse_decoding`). Otherwise all frames are decoded, and to sample by number, they are decoded once
+    more to count them.
+
+    Args:
+        path: the video.
+        fps: samples per second; None if `frames` is given.
+        frames: number of samples; None if `fps` is given. A video with fewer frames gives each of them once.
+        max_frames: give at most so many samples, from the start of the video.
 
     Raises:
         UnreadableMedia: the file is empty, not a video, damaged, or ends before its index or its duration says. Damage
@@ -52,65 +64,55 @@ def read_frames(path: Path, fps: float) -> Iterator[Frame]:
     check_file(path)
     with open_video(path) as (container, stream):
         is_complete = check_packets(container, stream)
-    rate = Fraction(fps).limit_denominator(10_000)
-    given = 0
+    make_sampling = partial(Sampling, fps=fps, frames=frames, max_frames=max_frames)
+    given: list[int] = []
     with suppress(CannotDecodeSparsely):
-        for frame in _sample(path, rate, decode_sparsely):
+        for frame in _sample(path, make_sampling, decode_sparsely):
             yield frame
-            given += 1
+            given.append(frame.index)
         return
-    yield from islice(_sample(path, rate, partial(_decode_all, is_complete=is_complete)), given, None)
+    for number, frame in enumerate(_sample(path, make_sampling, partial(_decode_all, is_complete=is_complete))):
+        if number >= len(given):
+            yield frame
+        elif frame.index != given[number]:  # the positions of evenly spaced frames depend on the number of all frames
+            raise UnreadableMedia("damaged: its packets do not tell how many frames it has")
 
 
-def _sample(path: Path, rate: Fraction, decode: Callable[..., Iterator[tuple[int, av.VideoFrame]]]) -> Iterator[Frame]:
+def _sample(
+    path: Path,
+    make_sampling: Callable[[Fraction], Sampling],
+    decode: Callable[..., Iterator[tuple[int, av.VideoFrame]]],
+) -> Iterator[Frame]:
     """Sample with `decode_sparsely` or `_decode_all`."""
     with open_video(path) as (container, stream):
-        sampling, to_rgb = _Sampling(rate, stream.time_base), VideoReformatter()
+        sampling, to_rgb = make_sampling(stream.time_base), VideoReformatter()
         try:
-            for index, frame in decode(container, stream, sampling.takes):
+            for index, frame in decode(container, stream, sampling):
                 yield Frame(index, sampling.seconds(frame.pts), _upright(frame, stream, to_rgb))
         except av.FFmpegError as error:
             raise UnreadableMedia(f"damaged: decoding fails ({error.strerror})") from error
 
 
-class _Sampling:
-    """Selects the frames to sample; call it in presentation order."""
-
-    def __init__(self, rate: Fraction, time_base: Fraction):
-        self._time_base = time_base
-        self._samples_per_tick = rate * time_base
-        self._first: int | None = None
-        self._next = 0
-
-    def takes(self, pts: int) -> bool:
-        """Whether the frame at `pts` is the first at or after the next sampling time."""
-        if self._first is None:
-            self._first = pts
-        position = (pts - self._first) * self._samples_per_tick
-        if position < self._next:
-            return False
-        self._next = position // 1 + 1
-        return True
-
-    def seconds(self, pts: int) -> float:
-        """Time after the first frame."""
-        return float((pts - self._first) * self._time_base)
-
-
 def _decode_all(
-    container: av.container.InputContainer, stream: av.VideoStream, takes: Callable[[int], bool], is_complete: bool
+    container: av.container.InputContainer, stream: av.VideoStream, sampling: Sampling, is_complete: bool
 ) -> Iterator[tuple[int, av.VideoFrame]]:
+    takes = sampling.start(partial(_count_frames, Path(container.name)))
     times = []
     for index, frame in enumerate(container.decode(stream)):
         if frame.pts is None:
             raise UnreadableMedia(f"frame {index} has no timestamp")
         times.append(frame.pts)
-        if takes(frame.pts):
+        if takes(index, frame.pts):
             yield index, frame
     if not times:
         raise UnreadableMedia("no frame can be decoded")
     if not is_complete:
         check_duration(container, stream, sorted(times))
+
+
+def _count_frames(path: Path) -> int:
+    with open_video(path) as (container, stream):
+        return sum(1 for _ in container.decode(stream))
 
 
 def _upright(frame: av.VideoFrame, stream: av.VideoStream, to_rgb: VideoReformatter) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 
+from deepfake_ms.preprocessing.sampling import Sampling
 from deepfake_ms.preprocessing.video_file import open_video, read_packets
 
 _INTRA_CODECS = frozenset({"dnxhd", "mjpeg", "prores"})
@@ -48,14 +49,14 @@ class _Content:
 
 
 def decode_sparsely(
-    container: av.container.InputContainer, stream: av.VideoStream, takes: Callable[[int], bool]
+    container: av.container.InputContainer, stream: av.VideoStream, sampling: Sampling
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decode the sampled frames of a video; all others only as far as necessary.
 
     Args:
         container: the file, just opened.
         stream: its video stream.
-        takes: whether to sample the frame at a presentation timestamp; called for all frames in presentation order.
+        sampling: selects the frames; not used before.
 
     Yields:
         The position of a sampled frame among all frames, and the frame.
@@ -68,7 +69,8 @@ def decode_sparsely(
         with open_video(Path(container.name)) as opened:
             packets, can_drop = survey(*opened)
         indices = {pts: index for index, pts in enumerate(sorted(packet.pts for packet in packets if packet.is_shown))}
-        sampled = [pts for pts in indices if takes(pts)]
+        takes = sampling.start(lambda: len(indices))
+        sampled = [pts for pts, index in indices.items() if takes(index, pts)]
         droppable = frozenset(indices).difference(sampled) if can_drop else frozenset()
         given = 0
         for frame in _decode_runs(container, stream, _runs(packets, frozenset(sampled)), droppable):

@@ -123,6 +123,9 @@ def test_true_regions_are_in_the_pixels_of_the_crops(drawn, tmp_path):
     changed = cv2.resize((np.abs(crops[0] - crops[1]).max(axis=2) >= 4).astype(np.uint8), (112, 112)) > 0
     overlap = (found["mouth"] & changed).sum() / (found["mouth"] | changed).sum()
     assert overlap > 0.8
+    aligned = {**preparation.as_dict(), "align": "five_points", "offset": 0, "edge": "black", "enlarge": "linear"}
+    with pytest.raises(UserError, match=r"aligned faces, .*: prepare the corpus with preparation.align=none"):
+        true_regions(dataclasses.replace(faces, about={"preparation": aligned}), tmp_path, np.array([0]), 112)
     with pytest.raises(UserError, match=r"is not the corpus of .*: it has no fake other.mp4"):
         true_regions(dataclasses.replace(faces, manifest=faces.manifest.assign(source="other.mp4")), tmp_path, [0], 112)
 

@@ -61,9 +61,9 @@ def shades(count) -> list[np.ndarray]:
     return [np.full((64, 96, 3), 4 * i + 20, np.uint8) for i in range(count)]
 
 
-def sampled(path, fps) -> list[tuple[int, float]]:
+def sampled(path, fps=None, **sampling) -> list[tuple[int, float]]:
     """Index and time of each frame that `read_frames` gives."""
-    return [(frame.index, round(frame.time_s, 3)) for frame in read_frames(path, fps)]
+    return [(frame.index, round(frame.time_s, 3)) for frame in read_frames(path, fps, **sampling)]
 
 
 def face(x, y, side, probability=1.0) -> Face:

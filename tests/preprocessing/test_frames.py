@@ -31,6 +31,33 @@ def test_a_rate_above_the_videos_gives_each_frame_once(tmp_path):
     assert [index for index, _ in sampled(write_video(tmp_path / "a.mp4", shades(5)), 100)] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("suffix", "fps"), [(".mp4", 10), (".mkv", 10), (".avi", 10), (".mpg", 25), (".gif", 10)])
+def test_evenly_spaced_frames_reach_from_the_first_to_the_last(tmp_path, suffix, fps):
+    path = tmp_path / f"clip{suffix}"
+    if suffix == ".gif":
+        pictures = [Image.fromarray(image) for image in shades(31)]
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+    else:
+        write_video(path, shades(31), fps=fps, codec="mpeg1video" if suffix == ".mpg" else "mpeg4")
+    for number in (1, 2, 4, 7, 30, 31, 32, 100):
+        positions = sorted(set(np.linspace(0, 30, number, endpoint=True, dtype=int).tolist()))
+        assert sampled(path, frames=number) == [(index, round(index / fps, 3)) for index in positions]
+
+
+def test_evenly_spaced_frames_are_counted_not_timed(tmp_path):
+    times = [0, 0.1, 0.2, 0.3, 0.4, 5, 9]
+    path = write_video(tmp_path / "a.mkv", shades(len(times)), times)
+    assert sampled(path, frames=4) == [(0, 0), (2, 0.2), (4, 0.4), (6, 9)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mpg"])
+def test_at_most_so_many_samples_are_taken_from_the_start(tmp_path, suffix):
+    path = write_video(tmp_path / f"a{suffix}", shades(51), fps=25, codec="mpeg4" if suffix == ".mp4" else "mpeg1video")
+    assert [index for index, _ in sampled(path, 5, max_frames=3)] == [0, 5, 10]
+    assert [index for index, _ in sampled(path, frames=6, max_frames=3)] == [0, 10, 20]
+    assert sampled(path, 5, max_frames=100) == sampled(path, 5)
+
+
 def test_a_variable_rate_is_sampled_by_time(tmp_path):
     times = [0, 0.1, 0.2, 0.9, 1.05, 1.1, 1.99, 2.0, 4.3, 4.4, 4.9, 5.0]
     path = write_video(tmp_path / "a.mkv", shades(len(times)), times)

@@ -44,6 +44,18 @@ def test_the_wide_crop_is_the_one_of_earlier_versions():
     assert configured("wide") == PreparationSettings(**asdict(PreparationSettings()) | values)
 
 
+@pytest.mark.parametrize("path", sorted((CONFIG_FOLDER / "preparation").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_lists_every_setting(path):
+    assert set(OmegaConf.load(path)) == set(asdict(PreparationSettings()))
+    configured(path.stem)
+
+
+def test_the_protocol_of_deepfakebench():
+    settings = configured("deepfakebench")
+    assert (settings.frames, settings.fps, settings.crop_size, settings.align) == (32, None, 256, "five_points")
+    assert (settings.margin, settings.face, settings.max_frames) == (0.3, "largest", None)
+
+
 def test_the_paper_is_cited_by_its_own_numbering():
     """Augmentation 2.3, curriculum 2.4, loss 2.5, data 3.1, metrics 3.2, ablation 3.4."""
     package = Path(deepfake_ms.__file__).parent

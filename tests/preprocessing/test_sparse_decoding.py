@@ -95,6 +95,16 @@ def assert_sampled_from(path, all_frames, fps):
         assert np.array_equal(frame.image, image)
 
 
+def assert_evenly_spaced(path, all_frames, number, max_frames=None):
+    positions = sorted(set(np.linspace(0, len(all_frames) - 1, number, dtype=int).tolist()))[:max_frames]
+    found = list(read_frames(path, frames=number, max_frames=max_frames))
+    assert [frame.index for frame in found] == positions
+    for frame in found:
+        time, image = all_frames[frame.index]
+        assert frame.time_s == float(time - all_frames[0][0])
+        assert np.array_equal(frame.image, image)
+
+
 def forbid_decoding_all(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("all frames are decoded")
@@ -111,13 +121,18 @@ def test_sparse_decoding_changes_no_bit(tmp_path, monkeypatch, name):
     forbid_decoding_all(monkeypatch)
     for fps in (0.5, 1, 2, 100):
         assert_sampled_from(path, all_frames, fps)
+    for number in (1, 8, 32, 100):
+        assert_evenly_spaced(path, all_frames, number)
+    assert_evenly_spaced(path, all_frames, 8, max_frames=3)
 
 
 @pytest.mark.parametrize("name", UNPREDICTABLE)
 def test_unpredictable_videos_are_decoded_completely(tmp_path, monkeypatch, name):
     file, settings = UNPREDICTABLE[name]
     path = write_video(tmp_path / file, moving(60), **settings)
-    assert_sampled_from(path, decode_all(path), 1)
+    all_frames = decode_all(path)
+    assert_sampled_from(path, all_frames, 1)
+    assert_evenly_spaced(path, all_frames, 8)
     forbid_decoding_all(monkeypatch)
     with pytest.raises(AssertionError, match="all frames are decoded"):
         list(read_frames(path, 1))
@@ -190,6 +205,7 @@ def test_videos_with_unordered_timestamps_are_decoded_completely(tmp_path, name,
     assert [time for time, _ in all_frames] != sorted(time for time, _ in all_frames)
     for fps in rates:
         assert_sampled_from(path, all_frames, fps)
+    assert_evenly_spaced(path, all_frames, 32)
 
 
 def test_videos_with_repeated_timestamps_are_decoded_completely(tmp_path):
@@ -210,6 +226,7 @@ def test_leading_pictures_at_the_start_of_a_cut_video_are_not_counted(tmp_path):
     all_frames = decode_all(path)
     assert len(all_frames) < number_of_packets(path)
     assert_sampled_from(path, all_frames, 2)
+    assert_evenly_spaced(path, all_frames, 8)
 
 
 def test_leading_pictures_after_a_broken_link_are_not_counted(tmp_path):
@@ -267,6 +284,7 @@ def test_frames_cut_by_an_edit_list_are_not_counted(tmp_path, monkeypatch, cut):
     forbid_decoding_all(monkeypatch)
     for fps in (1, 2, 100):
         assert_sampled_from(path, all_frames, fps)
+    assert_evenly_spaced(path, all_frames, 8)
 
 
 def test_real_videos_give_the_same_frames(shared, monkeypatch):
@@ -296,6 +314,12 @@ def test_after_an_unexpected_failure_no_frame_is_given_twice(tmp_path, monkeypat
 
     monkeypatch.setattr(sparse_decoding, "_decode_runs", fail_later)
     assert_sampled_from(path, decode_all(path), 1)
+    assert_evenly_spaced(path, decode_all(path), 8)
+
+    # Evenly spaced among 60 frames are others than among 50.
+    monkeypatch.setattr(frames, "_count_frames", lambda _: 50)
+    with pytest.raises(UnreadableMedia, match="packets do not tell how many frames"):
+        sampled(path, frames=8)
 
 
 def test_damage_is_found_only_where_it_is_decoded(tmp_path):
