@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake_ms.data.prepared_faces import PreparedFaces
+from deepfake_ms.data.union import UNION, Part, join_corpora
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of
 from deepfake_ms.models.packaged_weights import packaged_weights
@@ -29,16 +30,8 @@ def find_faces(cfg: DictConfig) -> PreparedFaces:
     """
     if cfg.get("prepared"):
         return PreparedFaces.read(Path(str(cfg.prepared)))
-    if not isinstance(cfg.data.root, str):
-        raise UserError(f"data.root={cfg.data.root}: give the corpus's folder, or prepared=FOLDER with its faces.")
-    folder = find_prepared(
-        Path(cfg.prepared_root),
-        str(cfg.data.name),
-        Path(cfg.data.root),
-        OmegaConf.to_container(cfg.data.options),
-        PreparationSettings(**OmegaConf.to_container(cfg.preparation)),
-    )
-    return PreparedFaces.read(folder)
+    settings = PreparationSettings(**OmegaConf.to_container(cfg.preparation))
+    return _faces_of(cfg.data, settings, Path(cfg.prepared_root))
 
 
 def find_test_faces(corpus: DictConfig, run: Run, preparation: DictConfig | None, prepared_root: Path) -> PreparedFaces:
@@ -55,11 +48,24 @@ def find_test_faces(corpus: DictConfig, run: Run, preparation: DictConfig | None
     """
     settings = OmegaConf.to_container(preparation) if preparation is not None else dict(run.faces.about["preparation"])
     settings.pop("pipeline_version", None)
-    root = None if OmegaConf.is_missing(corpus, "root") else Path(str(corpus.root))
+    return _faces_of(corpus, PreparationSettings(**settings), prepared_root)
+
+
+def _faces_of(corpus: DictConfig, settings: PreparationSettings, prepared_root: Path) -> PreparedFaces:
+    """The prepared faces of a corpus, or of all corpora that a union joins; a missing root is no obstacle."""
+    if corpus.layout == UNION:
+        parts = [
+            Part(str(part.name), part.layout, _faces_of(part, settings, prepared_root))
+            for part in corpus.parts.values()
+        ]
+        return join_corpora(str(corpus.name), parts, prepared_root)
+    root = None
+    if not OmegaConf.is_missing(corpus, "root"):
+        if not isinstance(corpus.root, str):
+            raise UserError(f"data.root={corpus.root}: give the corpus's folder, or prepared=FOLDER with its faces.")
+        root = Path(corpus.root)
     options = OmegaConf.to_container(corpus.options)
-    return PreparedFaces.read(
-        find_prepared(prepared_root, str(corpus.name), root, options, PreparationSettings(**settings))
-    )
+    return PreparedFaces.read(find_prepared(prepared_root, str(corpus.name), root, options, settings))
 
 
 def trainer_settings(cfg: DictConfig) -> TrainerSettings:

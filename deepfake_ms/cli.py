@@ -171,18 +171,27 @@ def compose_corpus(name: str, changes: Mapping[str, Any] | None = None) -> DictC
 def complete_overrides(arguments: Sequence[str]) -> list[str]:
     """The arguments in the form that Hydra needs.
 
-    ``++`` is put before keys that may be added (`OPEN`), mappings in `WHOLE` are replaced whole, values that Hydra
-    cannot parse, such as those with parentheses or umlauts, are quoted, and ``~/`` becomes the home folder, which the
-    shell does not replace after an equals sign.
+    ``data=[a,b]`` joins two corpora, ``++`` is put before keys that may be added (`OPEN`), mappings in `WHOLE` are
+    replaced whole, values that Hydra cannot parse, such as those with parentheses or umlauts, are quoted, and ``~/``
+    becomes the home folder, which the shell does not replace after an equals sign.
     """
     completed = []
     for argument in map(_quote, arguments):
         key, _, value = argument.partition("=")
-        if key in WHOLE and value.lstrip().startswith("{"):
+        if key == "data" and value.startswith("["):
+            completed += _join(value)
+        elif key in WHOLE and value.lstrip().startswith("{"):
             completed += [f"~{key}", f"+{argument}"]
         else:
             completed.append(f"++{argument}" if key.startswith(OPEN) and value else argument)
     return completed
+
+
+def _join(corpora: str) -> list[str]:
+    """The overrides for ``data=[a,b]``: a corpus that joins the corpora a and b, called ``a+b``."""
+    names = [name.strip() for name in corpora.strip("[]").split(",") if name.strip()]
+    parts = [f"+data@data.parts.{name}={name}" for name in names]
+    return ["data=union", f"data.name={'+'.join(names)}", *parts]
 
 
 def _quote(argument: str) -> str:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepfake_ms.cli import entry_point
+from deepfake_ms.data.union import UNION
 from deepfake_ms.datasets import find_corpus, require_both_classes
 from deepfake_ms.datasets.miniature import MiniatureSettings, draw_corpus
 from deepfake_ms.errors import UserError
@@ -25,6 +26,8 @@ from deepfake_ms.preprocessing.shards import Shard
 @entry_point("prepare")
 def main(cfg: DictConfig) -> None:
     console = Console(soft_wrap=True)
+    if cfg.data.layout == UNION:
+        raise UserError(f"{cfg.data.name} joins other corpora: prepare each of {', '.join(cfg.data.parts)} by itself.")
     root, prepared_root = _path(cfg.data.root, "data.root"), _path(cfg.prepared_root, "prepared_root")
     settings = PreparationSettings(**OmegaConf.to_container(cfg.preparation))
     workers, shard = _count_workers(cfg.workers), Shard.parse(cfg.shard)

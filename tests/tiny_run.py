@@ -44,7 +44,14 @@ EYES = {"name": "eyes", "regions": {"eyes": {"width": 0.9, "height": 0.5}}, "pla
 CONFIG = {
     "seed": 0,
     "data": {"name": "tiny", "fingerprint": "0123456789ab"},
-    "split": {"policy": "video", "fractions": [0.6, 0.2, 0.2], "seed": 0, "per_class": 10, "require_disjoint": []},
+    "split": {
+        "policy": "video",
+        "fractions": [0.6, 0.2, 0.2],
+        "seed": 0,
+        "per_class": 10,
+        "held_out_methods": [],
+        "require_disjoint": [],
+    },
     "model": {
         "name": "small",
         "architecture": "genconvit_ed",

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from deepfake_ms.data.near_duplicates import THRESHOLD, find_near_duplicates
-from deepfake_ms.data.splits import DISJOINT, SUBSETS, UNUSED, SplitPolicy, listed_subsets
+from deepfake_ms.data.splits import DISJOINT, SUBSETS, UNUSED, SplitPolicy, is_held_out, listed_subsets
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES
 
@@ -19,6 +19,7 @@ _REASONS = {
     "two_subsets": "show people from two different subsets",
     "unlisted": "are not in the corpus's lists",
     "unlabelled": "cannot be used for training or evaluation",
+    "held_out": "are made by methods that are held out from training",
 }
 
 _REMEDIES = {
@@ -47,7 +48,7 @@ def audit_split(manifest: pd.DataFrame, subsets: pd.Series, policy: SplitPolicy)
           ``near_duplicate_examples`` lists a few pairs of sample ids: [face of the second subset, face of the first].
         - ``left_out``: why videos are unused, one ``{"why", "label", "videos", "of"}`` per label: ``videos`` out of
           ``of`` videos with that label. ``why`` is "two_subsets" (the video shows people from two subsets), "unlisted"
-          (not in the corpus's lists) or "unlabelled".
+          (not in the corpus's lists), "unlabelled", or "held_out" (made by a method in `held_out_methods`).
         - ``unknown_identities``: number of used videos without known identities.
     """
     faces_of = {subset: manifest[subsets == subset] for subset in (*SUBSETS, UNUSED)}
@@ -56,7 +57,11 @@ def audit_split(manifest: pd.DataFrame, subsets: pd.Series, policy: SplitPolicy)
     used = pd.concat([videos[subset] for subset in SUBSETS]).drop_duplicates("video_id")
     return {
         "split": asdict(policy)
-        | {"fractions": list(policy.fractions), "require_disjoint": list(policy.require_disjoint)},
+        | {
+            "fractions": list(policy.fractions),
+            "held_out_methods": list(policy.held_out_methods),
+            "require_disjoint": list(policy.require_disjoint),
+        },
         "near_duplicate_bits": THRESHOLD,
         "subsets": {
             subset: {
@@ -166,14 +171,12 @@ def _near_duplicates(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any
 def _left_out(manifest: pd.DataFrame, unused: pd.DataFrame, policy: SplitPolicy) -> list[dict[str, Any]]:
     reason = "unlisted" if policy.policy == "official" and listed_subsets(manifest) == SUBSETS else "two_subsets"
     all_videos = manifest.drop_duplicates("video_id")["label"].value_counts()
+    why = unused["label"].map(lambda label: reason if label in CLASS_NAMES else "unlabelled").rename("why")
+    if policy.held_out_methods:
+        why = why.mask(is_held_out(manifest, policy).loc[unused.index], "held_out")
     return [
-        {
-            "why": reason if label in CLASS_NAMES else "unlabelled",
-            "label": label,
-            "videos": int(count),
-            "of": int(all_videos[label]),
-        }
-        for label, count in unused["label"].value_counts().sort_index().items()
+        {"why": why, "label": label, "videos": int(count), "of": int(all_videos[label])}
+        for (label, why), count in unused.groupby(["label", why]).size().items()
     ]
 
 

@@ -49,4 +49,10 @@ class PreparedFaces:
     @cached_property
     def videos(self) -> pd.DataFrame:
         """All videos of the corpus, also those without a face, see `read_videos`."""
-        return read_videos(self.folder)
+        parts = self.about.get("parts")
+        if not parts:
+            return read_videos(self.folder)
+        videos = {name: read_videos(self.folder / folder) for name, folder in parts.items()}
+        return pd.concat(
+            [table.assign(video_id=f"{name}/" + table["video_id"]) for name, table in videos.items()], ignore_index=True
+        )

@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.labels import CLASS_NAMES
+from deepfake_ms.labels import CLASS_NAMES, FAKE
 from deepfake_ms.randomness import key
 
 SUBSETS = ("train", "validation", "test")
@@ -37,6 +37,8 @@ class SplitPolicy:
         fractions: fractions of the training, validation and test set, counted in faces for "paper_frames" and in videos
             otherwise. "official" uses only the ratio of the first two, and none if the corpus lists all three subsets.
         seed: seed of the random assignment.
+        held_out_methods: fakes by these methods are unused unless they are in the test set, to test whether a detector
+            finds forgeries of a kind that it has not seen.
         require_disjoint: any of "videos", "identities", "near_duplicates": what two subsets must not share; see
             `deepfake_ms.data.audit.check_split`.
 
@@ -47,6 +49,7 @@ class SplitPolicy:
     policy: str = "identity"
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
     seed: int = 0
+    held_out_methods: tuple[str, ...] = ()
     require_disjoint: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -73,8 +76,8 @@ def split_manifest(manifest: pd.DataFrame, policy: SplitPolicy) -> pd.Series:
     The result may still leak, or lack a class in a subset: `deepfake_ms.data.audit` counts and checks both.
 
     Raises:
-        UserError: with policy "official", the corpus has no test list, its lists name the test set and only one other
-            subset, or every video is in the test set.
+        UserError: no fake is made by a method that is held out; with policy "official", the corpus has no test list,
+            its lists name the test set and only one other subset, or every video is in the test set.
     """
     labelled = manifest[manifest["label"].isin(CLASS_NAMES)].sort_values("sample_id")
     videos = labelled.drop_duplicates("video_id").set_index("video_id").sort_index()
@@ -89,7 +92,10 @@ def split_manifest(manifest: pd.DataFrame, policy: SplitPolicy) -> pd.Series:
         else:
             subset_of_video = _official(videos, policy.fractions, generator)
         subset_of_face = labelled.set_index("sample_id")["video_id"].map(subset_of_video)
-    return manifest["sample_id"].map(subset_of_face).fillna(UNUSED).rename("subset").astype(object)
+    subsets = manifest["sample_id"].map(subset_of_face).fillna(UNUSED).rename("subset").astype(object)
+    if policy.held_out_methods:
+        subsets = subsets.where(~is_held_out(manifest, policy) | (subsets == "test"), UNUSED)
+    return subsets
 
 
 def listed_subsets(faces: pd.DataFrame) -> tuple[str, ...]:
@@ -125,6 +131,21 @@ def balance(manifest: pd.DataFrame, rows: np.ndarray, per_class: int, seed: int)
     generator = np.random.default_rng(key("balance", seed))
     chosen = [generator.choice(of_class, count, replace=False) for of_class in candidates.values()]
     return np.sort(np.concatenate(chosen))
+
+
+def is_held_out(manifest: pd.DataFrame, policy: SplitPolicy) -> pd.Series:
+    """Whether each face is a fake by a method that is held out: bool, aligned with the manifest's rows.
+
+    Raises:
+        UserError: no fake is made by one of the methods.
+    """
+    fakes = manifest["label"] == CLASS_NAMES[FAKE]
+    methods = sorted(manifest["method"][fakes].unique())
+    if unknown := sorted(set(policy.held_out_methods).difference(methods)):
+        raise UserError(
+            f"split.held_out_methods: no fake is made by {', '.join(unknown)}; choose from {', '.join(methods)}."
+        )
+    return fakes & manifest["method"].isin(policy.held_out_methods)
 
 
 def _assign_stratified(labels: pd.Series, fractions: tuple[float, ...], generator: np.random.Generator) -> pd.Series:

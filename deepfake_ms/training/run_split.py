@@ -80,6 +80,7 @@ def split_policy(settings: dict) -> SplitPolicy:
         policy=settings["policy"],
         fractions=tuple(settings["fractions"]),
         seed=settings["seed"],
+        held_out_methods=tuple(settings["held_out_methods"]),
         require_disjoint=tuple(settings["require_disjoint"]),
     )
 

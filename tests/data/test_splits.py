@@ -169,3 +169,17 @@ def test_balance_needs_both_classes():
 def test_invalid_settings_are_rejected(setting):
     with pytest.raises(UserError, match="split"):
         SplitPolicy(**setting)
+
+
+def test_fakes_by_a_method_that_is_held_out_are_only_tested():
+    manifest = corpus(people=20, cast=4)
+    fakes = manifest["label"] == "fake"
+    manifest.loc[fakes, "method"] = ["seen", "unseen"] * (fakes.sum() // 2) + ["seen"] * (fakes.sum() % 2)
+    plain = split_manifest(manifest, SplitPolicy("video"))
+    held_out = split_manifest(manifest, SplitPolicy("video", held_out_methods=("unseen",)))
+    unseen = manifest["method"] == "unseen"
+    assert set(held_out[unseen]) == {"test", "unused"}
+    assert (held_out[~unseen] == plain[~unseen]).all()
+    assert (held_out[unseen & (plain == "test")] == "test").all()
+    with pytest.raises(UserError, match="no fake is made by real, swapped; choose from seen, unseen"):
+        split_manifest(manifest, SplitPolicy("video", held_out_methods=("swapped", "real")))

@@ -15,7 +15,14 @@ from deepfake_ms.training.run_folder import AUDIT_NAME, SPLIT_NAME
 from deepfake_ms.training.run_split import assign_split, read_split, write_split
 
 ABOUT = {"data_name": "drawn", "fingerprint": "0123456789ab", "synthetic": True}
-SETTINGS = {"policy": "identity", "fractions": [0.6, 0.2, 0.2], "seed": 0, "per_class": 4, "require_disjoint": []}
+SETTINGS = {
+    "policy": "identity",
+    "fractions": [0.6, 0.2, 0.2],
+    "seed": 0,
+    "per_class": 4,
+    "held_out_methods": [],
+    "require_disjoint": [],
+}
 
 
 @pytest.fixture
@@ -58,6 +65,7 @@ def test_the_audit_is_printed_and_kept(tmp_path, faces):
         "policy": "identity",
         "fractions": [0.6, 0.2, 0.2],
         "seed": 3,
+        "held_out_methods": [],
         "require_disjoint": [],
     }
     (left_out,) = audit["left_out"]
