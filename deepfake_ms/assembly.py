@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.data.union import UNION, Part, join_corpora
 from deepfake_ms.errors import UserError
+from deepfake_ms.evaluation.test_set import AUTO, TestSet
 from deepfake_ms.files import sha256_of
 from deepfake_ms.models.packaged_weights import packaged_weights
 from deepfake_ms.preprocessing.prepared import find_prepared
@@ -49,6 +50,24 @@ def find_test_faces(corpus: DictConfig, run: Run, preparation: DictConfig | None
     settings = OmegaConf.to_container(preparation) if preparation is not None else dict(run.faces.about["preparation"])
     settings.pop("pipeline_version", None)
     return _faces_of(corpus, PreparationSettings(**settings), prepared_root)
+
+
+def open_test_set(
+    run: Run,
+    corpus: DictConfig,
+    prepared_root: Path,
+    videos: str = AUTO,
+    preparation: DictConfig | None = None,
+    perturbation: Mapping | None = None,
+) -> TestSet:
+    """A corpus as a test set of a run; the run's own test set if the run was trained on these very faces.
+
+    Arguments and errors as in `find_test_faces` and `TestSet.of_corpus`.
+    """
+    faces = find_test_faces(corpus, run, preparation, prepared_root)
+    if faces.manifest_sha256 == run.faces.manifest_sha256:
+        return TestSet.of_run(run, "test", perturbation)
+    return TestSet.of_corpus(str(corpus.name), faces, videos, perturbation)
 
 
 def _faces_of(corpus: DictConfig, settings: PreparationSettings, prepared_root: Path) -> PreparedFaces:

@@ -8,6 +8,7 @@ import os
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
 
 
 def compose_corpus(name: str, changes: Mapping[str, Any] | None = None) -> DictConfig:
-    """The settings of a corpus in a file of ``conf/data``; to be called within a command.
+    """The settings of a corpus in a file of ``conf/data``.
 
     Args:
         name: of the file.
@@ -159,12 +160,14 @@ def compose_corpus(name: str, changes: Mapping[str, Any] | None = None) -> DictC
     Raises:
         UserError: there is no such file; the nearest name is given.
     """
-    known = GlobalHydra.instance().config_loader().get_group_options("data")
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"the nearest is {nearest[0]}" if nearest else f"choose from {', '.join(known)}"
-        raise UserError(f"There is no test set {name}: {hint}; test and validation are the run's own faces.")
-    corpus = hydra.compose("prepare", overrides=[f"data={name}"]).data
+    within_command = GlobalHydra.instance().is_initialized()
+    with nullcontext() if within_command else hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        known = GlobalHydra.instance().config_loader().get_group_options("data")
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f"the nearest is {nearest[0]}" if nearest else f"choose from {', '.join(known)}"
+            raise UserError(f"There is no test set {name}: {hint}; test and validation are the run's own faces.")
+        corpus = hydra.compose("prepare", overrides=[f"data={name}"]).data
     return OmegaConf.merge(corpus, {key: value for key, value in (changes or {}).items() if value})
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from deepfake_ms.assembly import find_test_faces, trainer_settings
+from deepfake_ms.assembly import open_test_set, trainer_settings
 from deepfake_ms.cli import compose_corpus, entry_point
 from deepfake_ms.evaluation.scores import evaluate
 from deepfake_ms.evaluation.show import print_overview, print_scores
@@ -18,9 +18,8 @@ def main(cfg: DictConfig) -> None:
     trainer, console = trainer_settings(cfg), rank_zero_console()
     prepared = Path(cfg.prepared) if cfg.prepared else None
     run = Run.open(Path(cfg.run), prepared, Path(cfg.prepared_root))
-    test_sets = [_test_set(name, run, cfg) for name in cfg.test_sets or [cfg.test_set]]
     found = []
-    for test_set in test_sets:
+    for test_set in [_test_set(entry, run, cfg) for entry in cfg.test_sets or [cfg.test_set]]:
         if scores := evaluate(run, test_set, trainer, console, cfg.checkpoint, cfg.missing):
             print_scores(scores, run, console)
             found.append(scores)
@@ -28,13 +27,14 @@ def main(cfg: DictConfig) -> None:
         print_overview(found, console)
 
 
-def _test_set(name: str, run: Run, cfg: DictConfig) -> TestSet:
+def _test_set(entry: str | DictConfig, run: Run, cfg: DictConfig) -> TestSet:
+    """The test set that an entry of `test_sets` names: ``NAME``, or ``{NAME: videos}``."""
+    name, videos = next(iter(entry.items())) if OmegaConf.is_dict(entry) else (entry, cfg.videos)
     perturbation = OmegaConf.to_container(cfg.perturbation)
     if name in OWN:
         return TestSet.of_run(run, name, perturbation)
-    corpus = compose_corpus(name, cfg.data if not cfg.test_sets else {})
-    faces = find_test_faces(corpus, run, cfg.get("preparation"), Path(cfg.prepared_root))
-    return TestSet.of_corpus(str(corpus.name), faces, cfg.videos, perturbation)
+    corpus = compose_corpus(name, {} if cfg.test_sets else cfg.data)
+    return open_test_set(run, corpus, Path(cfg.prepared_root), videos, cfg.get("preparation"), perturbation)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.manifest import LANDMARK_COLUMNS, SCHEMA, write_manifest
 from deepfake_ms.preprocessing.prepared import PREPARED_NAME
+from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.provenance import code_digest
 from deepfake_ms.quiet import hush
 from deepfake_ms.training.curriculum import Curriculum
@@ -136,7 +137,10 @@ def write_faces(folder: Path) -> Path:
     write_manifest(rows, folder)
     write_json(
         folder / PREPARED_NAME,
-        {"data_name": "tiny", "fingerprint": "0123456789ab", "synthetic": True, "complete": True},
+        {
+            **{"data_name": "tiny", "fingerprint": "0123456789ab", "synthetic": True, "complete": True},
+            "preparation": PreparationSettings().as_dict(),
+        },
     )
     return folder
 

@@ -84,7 +84,7 @@ def find_prepared(
             )
     if not fitting:
         raise UserError(
-            f"{prepared_root} has no prepared faces of {data_name} ({root}) with these settings: "
+            f"{prepared_root} has no prepared faces of {data_name}{f' ({root})' if root else ''} with these settings: "
             "run `deepfake-ms prepare` with the same data=... and preparation settings first."
         )
     return max(fitting, key=lambda folder: (fitting[folder]["prepared_at"], folder))

@@ -12,8 +12,7 @@ import tiny_run
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS, SCHEMA, write_manifest
 from deepfake_ms.preprocessing.prepared import PREPARED_NAME
-
-PREPARATION = {"fps": 1.0, "crop_size": tiny_run.SIZE, "margin": 0.3, "face": "largest"}
+from deepfake_ms.preprocessing.settings import PreparationSettings
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def write_corpus(folder: Path, videos: Sequence[Video], synthetic: bool = True) 
         rows += of_video
     write_manifest(rows, folder)
     about = {"data_name": "other", "fingerprint": "ba9876543210", "synthetic": synthetic, "complete": True}
-    write_json(folder / PREPARED_NAME, {**about, "preparation": PREPARATION})
+    write_json(folder / PREPARED_NAME, {**about, "preparation": PreparationSettings().as_dict()})
     return folder
 
 
