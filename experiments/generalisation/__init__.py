@@ -1,0 +1,1 @@
+"""Trained detectors on other corpora and on degraded faces."""
