@@ -51,7 +51,8 @@ LEVERS: dict[str, tuple[str, ...]] = {
 
 
 def train(lever: str, seed: int, folder: Path) -> dict[str, float]:
-    """Train and score one run; seconds by the clock and of the processor, AUROC per frame and per video, and after the first stage.
+    """Train and score one run; time by the clock and of the processor in seconds, and AUROC per frame, per video and
+    after the first stage.
 
     Raises:
         SystemExit: the run failed; its error is printed.
