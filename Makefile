@@ -28,7 +28,7 @@ WITHOUT_small := table1_linear_probe,table1_senet154
 WITHOUT_lite := table1_resnet50,table1_senet,table1_bit,table1_vit,table1_recce,table1_senet154
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo reproduce-table1 reproduce-table2 test test-slow test-lowest lint format clean
+.PHONY: help install demo reproduce-table1 reproduce-table2 generalisation test test-slow test-lowest lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,17 @@ endef
 SWEEP_AND_REPORT = $(BIN)/deepfake-ms train -m hydra/launcher=isolated hydra.launcher.n_jobs=$(JOBS) \
 	'experiment=glob($(ROWS))' seed=$(SEEDS) $(RUN); failed=$$?; \
 	$(BIN)/python -m experiments.report --table $(TABLE) --runs $(REPORTED) && exit $$failed
+
+SHIFTS := miniature_shortcut miniature shift_people shift_artefacts shift_compression
+
+generalisation: $(INSTALLED)  ## train five detectors on drawn faces, test them on five corpora and on degraded faces
+	for corpus in $(SHIFTS); do $(BIN)/deepfake-ms prepare data=$$corpus || exit; done
+	$(BIN)/deepfake-ms train -m hydra/launcher=isolated hydra.launcher.n_jobs=$(JOBS) data=miniature_shortcut \
+		split=official size=lite seed=0 experiment=table2_base,table2_na,table2_rf,table2_mep,table2_rf_mep
+	$(BIN)/deepfake-ms train -m hydra/launcher=isolated data=miniature split=official size=lite seed=0 \
+		experiment=table2_rf,table2_rf_mep
+	$(BIN)/python -m experiments.generalisation --runs runs/miniature_shortcut/genconvit_ed_lite \
+		runs/miniature/genconvit_ed_lite
 
 test: $(INSTALLED) lint  ## check style and run the tests
 	$(BIN)/python -m pytest
