@@ -51,6 +51,16 @@ def test_what_is_left_out_is_said(call, files):
     assert "Differences are from a.csv." in shown
 
 
+def test_brackets_in_names_are_printed(call, files, tmp_path):
+    (tmp_path / "a.csv").rename(tmp_path / "[red]a.csv")
+    write_scores(scores(1, test_set="t [x]"), tmp_path / "b.csv")
+    call("scores", "[red]a.csv", "[red]a.csv", "--test-set", "t [x]")
+    status, shown, errors = call("compare", "[red]a.csv", "b.csv")
+    assert status == 0, errors
+    assert "t [x] · 8 real" in shown
+    assert "│ [red]a.csv" in shown
+
+
 def test_another_metric(call, files):
     status, shown, errors = call("compare", "a.csv", "b.csv", "--metric", "eer")
     assert status == 0, errors

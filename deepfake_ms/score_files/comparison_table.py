@@ -5,6 +5,7 @@ from itertools import chain
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deepfake_ms.scoring.comparison import RESAMPLES
@@ -25,13 +26,13 @@ def print_comparison(table: pd.DataFrame, notes: Sequence[str], console: Console
     tests = {name: headings for name, headings in HEADINGS.items() if table[name].notna().any()}
     for test_set, rows in table.groupby("test_set", sort=False):
         videos = f"{rows['real_videos'].iloc[0]} real and {rows['fake_videos'].iloc[0]} fake videos"
-        shown = Table(title=f"{test_set} · {videos}", title_justify="left")
+        shown = Table(title=escape(f"{test_set} · {videos}"), title_justify="left")
         shown.add_column("scores", overflow="fold")
         for heading in (f"{TITLES[metric]} per {level}", "difference", *chain.from_iterable(tests.values())):
             shown.add_column(heading, justify="right")
         for _, row in rows.iterrows():
             shown.add_row(
-                row["detector"],
+                escape(row["detector"]),
                 _interval(row, "value", "low", "high", ".3f"),
                 _interval(row, "difference", "difference_low", "difference_high", "+.3f"),
                 *(_p_value(row[column]) for test in tests for column in (test, f"{test}_holm")),

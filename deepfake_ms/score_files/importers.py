@@ -2,7 +2,7 @@
 
 - The contract itself, as CSV or Parquet.
 - ``predictions.parquet`` of this package, or the folder of a run: every test set that its selected checkpoint was
-  evaluated on, without validation.
+  evaluated on, without validation. Test sets of drawn faces are marked SYNTHETIC.
 - GenD's ``test_predictions.csv``, or the log folder that contains it. As read on 2026-11-27 in yermandy/GenD (commit
   b26c2b2; not run): ``src/model/base.py`` writes the columns `files`, `labels`, `prob_class_0` and `prob_class_1`,
   P(fake), rounded to four decimals, and ``src/dataset/dataset.py`` expects files
@@ -10,6 +10,7 @@
 - DeepfakeBench's log folder, or a ``metric_dict_best.pickle`` in it: see `deepfake_ms.score_files.deepfakebench`.
 """
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +37,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         return validated(deepfakebench.read(path), path)
     table = read_table(path)
     if {"sample_id", "video_id", "fake_probability"} <= set(table):
-        table = _from_predictions(table)
+        table = _from_predictions(table, path)
     elif {"files", "labels", "prob_class_1"} <= set(table):
         table = _from_gend(table, path)
     return validated(table, path)
@@ -56,10 +57,12 @@ def _files_of(folder: Path) -> list[Path]:
     raise UserError(f"{folder} contains no scores: name one evaluated run, such as .../seed_0, or a score file.")
 
 
-def _from_predictions(table: pd.DataFrame) -> pd.DataFrame:
+def _from_predictions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    scores = path.with_name("scores.json")
+    synthetic = scores.is_file() and json.loads(scores.read_text())["data"]["synthetic"]
     return pd.DataFrame(
         {
-            "test_set": table.attrs.get("test_set", "test"),
+            "test_set": table.attrs.get("test_set", "test") + (" (SYNTHETIC)" if synthetic else ""),
             "video": table["video_id"],
             "frame": table["sample_id"].str.rpartition("#")[2],
             "label": table["label"],

@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.predictions import PREDICTIONS_NAME, SELECTED
+from deepfake_ms.evaluation.scores import SCORES_NAME
+from deepfake_ms.files import write_json
 from deepfake_ms.score_files.coverage import align
 from deepfake_ms.score_files.importers import OWN_FILES, read_scores
 from deepfake_ms.scoring.comparison import compare
@@ -95,6 +97,12 @@ def test_a_run_gives_every_test_set_but_validation(tmp_path):
     for test_set in ("test", "test_jpeg", "validation", "validation_jpeg"):
         write_predictions(tmp_path, test_set)
     assert read_scores(tmp_path)["test_set"].unique().tolist() == ["test", "test_jpeg"]
+
+
+def test_scores_of_drawn_faces_are_marked(tmp_path):
+    path = write_predictions(tmp_path, "test")
+    write_json(path.with_name(SCORES_NAME), {"data": {"synthetic": True}})
+    assert read_scores(path)["test_set"].unique().tolist() == ["test (SYNTHETIC)"]
 
 
 def test_evaluate_writes_where_the_importer_looks():
