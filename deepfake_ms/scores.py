@@ -6,7 +6,7 @@ from pathlib import Path
 from deepfake_ms.cli import plain_entry_point
 from deepfake_ms.errors import UserError
 from deepfake_ms.score_files.contract import write_scores
-from deepfake_ms.score_files.importers import read_scores
+from deepfake_ms.score_files.importers import SYNTHETIC, read_scores
 
 
 @plain_entry_point
@@ -28,10 +28,11 @@ def main() -> None:
     arguments = parser.parse_args()
     scores = read_scores(arguments.source)
     if arguments.test_set:
-        if scores["test_set"].nunique() > 1:
-            sets = ", ".join(scores["test_set"].unique())
+        old, *others = scores["test_set"].unique()
+        if others:
+            sets = ", ".join([old, *others])
             raise UserError(f"{arguments.source} has several test sets, {sets}: --test-set can name only one.")
-        scores["test_set"] = arguments.test_set
+        scores["test_set"] = arguments.test_set + (SYNTHETIC if old.endswith(SYNTHETIC) else "")
     write_scores(scores, arguments.file)
     print(f"{arguments.file}: {len(scores)} scores of {scores.groupby(['test_set', 'video']).ngroups} videos")
 

@@ -90,6 +90,12 @@ def test_scores_are_written_and_renamed(call, files, name):
     pd.testing.assert_frame_equal(read_scores(Path(name)), scores(test_set="Celeb-DF-v2"))
 
 
+def test_a_new_name_does_not_hide_that_faces_are_drawn(call, tmp_path):
+    write_scores(scores(test_set="test (SYNTHETIC)"), tmp_path / "drawn.csv")
+    call("scores", "drawn.csv", "new.csv", "--test-set", "CDFv2")
+    assert read_scores(tmp_path / "new.csv")["test_set"].unique().tolist() == ["CDFv2 (SYNTHETIC)"]
+
+
 def test_one_name_for_two_test_sets_is_refused(call, files, tmp_path):
     write_scores(pd.concat([scores(), scores(test_set="dfdc")], ignore_index=True), tmp_path / "two.csv")
     status, _, errors = call("scores", "two.csv", "new.csv", "--test-set", "x")

@@ -19,6 +19,9 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.score_files import deepfakebench
 from deepfake_ms.score_files.contract import place, read_table, validated
 
+SYNTHETIC = " (SYNTHETIC)"
+"""Ends the name of a test set of drawn faces."""
+
 OWN_FILES = "evaluation/*/selected/predictions.parquet"
 FOLDER_FILES = (OWN_FILES, f"test/*/{deepfakebench.METRICS_NAME}", deepfakebench.METRICS_NAME, "test_predictions.csv")
 
@@ -62,7 +65,7 @@ def _from_predictions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     synthetic = scores.is_file() and json.loads(scores.read_text())["data"]["synthetic"]
     return pd.DataFrame(
         {
-            "test_set": table.attrs.get("test_set", "test") + (" (SYNTHETIC)" if synthetic else ""),
+            "test_set": table.attrs.get("test_set", "test") + (SYNTHETIC if synthetic else ""),
             "video": table["video_id"],
             "frame": table["sample_id"].str.rpartition("#")[2],
             "label": table["label"],
