@@ -34,6 +34,8 @@ COMMANDS = {
     "train": "train a curriculum stage by stage, then score it on the test set",
     "evaluate": "score a finished run",
     "explain": "draw contact sheets of crops and masks",
+    "scores": "write the scores of a run or of another tool as one CSV or Parquet file",
+    "compare": "test the differences between the scores of several detectors",
 }
 
 _CHECKOUT = Path(__file__).resolve().parents[1] / "conf"
@@ -84,7 +86,7 @@ def main() -> None:
         shown = sys.stdout if command in ("-h", "--help") else sys.stderr
         if shown is sys.stderr:
             print(f"error: there is no command {command}.", file=shown)
-        print("usage: deepfake-ms COMMAND [key=value ...]   (deepfake-ms COMMAND --help lists the keys)", file=shown)
+        print("usage: deepfake-ms COMMAND ARGUMENTS   (deepfake-ms COMMAND --help lists them)", file=shown)
         for name, purpose in COMMANDS.items():
             print(f"  {name:10}{purpose}", file=shown)
         sys.exit(0 if shown is sys.stdout else 2)
@@ -119,10 +121,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
         )
 
         def main() -> None:
-            for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, io.TextIOWrapper):
-                    stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
-            hush()
+            _prepare_streams()
             isolated.register()
             _refuse_old_keys(sys.argv[1:])
             _refuse_null_groups(sys.argv[1:])
@@ -137,6 +136,30 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
         return main
 
     return decorate
+
+
+def plain_entry_point(task: Callable[[], None]) -> Callable[[], None]:
+    """Decorator: a main with ordinary arguments. A `UserError` ends the program with one sentence and status 2."""
+
+    @functools.wraps(task)
+    def main() -> None:
+        _prepare_streams()
+        try:
+            task()
+        except (UserError, OSError) as error:
+            if (sentence := _explain(error)) is None:
+                raise
+            print_error(sentence)
+            sys.exit(2)
+
+    return main
+
+
+def _prepare_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
+    hush()
 
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:

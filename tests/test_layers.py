@@ -13,12 +13,12 @@ LAYERS = [
     {"manifest"},
     {"datasets", "preprocessing", "data"},
     {"models", "scoring"},
-    {"training"},
+    {"training", "score_files"},
     {"evaluation"},
     {"explanation"},
     {"assembly", "launcher"},
     {"cli"},
-    {"prepare", "train", "evaluate", "explain"},
+    {"prepare", "train", "evaluate", "explain", "scores", "compare"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ENTRY_POINTS = LAYERS[-1]
@@ -45,7 +45,7 @@ def test_imports_go_down(path, part):
             together = {other, part} <= {"datasets", "preprocessing"} or (part, other) == ("data", "preprocessing")
             assert other == part or RANK[other] < RANK[part] or together, module
     outside = {module.split(".")[0] for module in imported_modules(path)}
-    if part in {"datasets", "preprocessing", "models", "scoring"}:
+    if part in {"datasets", "preprocessing", "models", "scoring", "score_files"}:
         assert "lightning" not in outside
     if part not in {"launcher", "cli", *ENTRY_POINTS}:
         assert "hydra" not in outside

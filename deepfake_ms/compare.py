@@ -1,0 +1,65 @@
+"""``deepfake-ms compare FIRST OTHER ...``: test the differences between the scores of several detectors."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from deepfake_ms.cli import plain_entry_point
+from deepfake_ms.errors import UserError
+from deepfake_ms.files import replacing
+from deepfake_ms.score_files.comparison_table import print_comparison
+from deepfake_ms.score_files.coverage import align
+from deepfake_ms.score_files.importers import read_scores
+from deepfake_ms.scoring.comparison import compare
+from deepfake_ms.scoring.intervals import WITHOUT_INTERVAL
+from deepfake_ms.scoring.metrics import LEVELS, TITLES
+
+METRICS = [name for name in TITLES if name not in WITHOUT_INTERVAL]
+
+
+@plain_entry_point
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="deepfake-ms compare",
+        description="Compare the scores of several detectors with those of the first one: the difference with a 95 % "
+        "interval and p-value by paired bootstrap over videos, and DeLong's test of the AUROC per video; p-values are "
+        "adjusted by Holm for all comparisons.",
+        epilog="A FILE is a score file (columns test_set, video, frame, label, score; .csv or .parquet), the folder of "
+        "an evaluated run, GenD's test_predictions.csv, or a log folder of DeepfakeBench.",
+    )
+    parser.add_argument("first", metavar="FIRST", type=Path, help="scores that the others are compared with")
+    parser.add_argument("others", metavar="FILE", type=Path, nargs="+", help="scores of another detector")
+    parser.add_argument("--level", choices=LEVELS, default="video", help="default: video")
+    parser.add_argument("--metric", choices=METRICS, default="auroc", help="default: auroc; the threshold is .5")
+    parser.add_argument("--common", action="store_true", help="compare on what all files have and say what is left out")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="also write the table to this file")
+    arguments = parser.parse_args()
+    paths = [arguments.first, *arguments.others]
+    scores = {name: read_scores(path) for name, path in zip(_names(paths), paths, strict=True)}
+    aligned, notes = align(scores, arguments.level, arguments.common)
+    table = compare(aligned, arguments.level, arguments.metric)
+    print_comparison(table, notes, Console())
+    if arguments.csv:
+        with replacing(arguments.csv) as part:
+            table.to_csv(part, index=False)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The paths below the folder that all are in.
+
+    Raises:
+        UserError: a path is given twice.
+    """
+    whole = [path.resolve() for path in paths]
+    if len(set(whole)) < len(whole):
+        twice = next(path for path, full in zip(paths, whole, strict=True) if whole.count(full) > 1)
+        raise UserError(f"{twice} is given twice: name each detector's scores once.")
+    folder = os.path.commonpath([path.parent for path in whole])
+    return [str(path.relative_to(folder)) for path in whole]
+
+
+if __name__ == "__main__":
+    main()

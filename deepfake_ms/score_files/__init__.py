@@ -1,0 +1,1 @@
+"""Scores of any detector as files: one contract, importers, and which scores of several files belong together."""
