@@ -110,7 +110,8 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
     if settings["logger"]["wandb"]:
         from deepfake_ms.explanation.wandb_log import log_explanation  # takes half a second to import
 
-        log_explanation(folder, settings["logger"], first.run, heading, strips, shares)
+        plain, keys = shares[shares["minus"] == ""], ("detector", "view", "region", "measure")
+        log_explanation(folder, settings["logger"], first.run, heading, plain, keys, strips)
     shown_faces = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
     console.print(f"{shown_faces}, and region shares over {len(of)} faces: {folder / 'page.html'}")
     return folder
@@ -144,13 +145,13 @@ def measure_reliance(folders: Sequence[Path], settings: Mapping, console: Consol
         "region if the interval of what is due to the region lies below zero.",
         _protocol(first),
     ]
-    write_page(
-        folder / "page.html",
-        f"What {' and '.join(runs)} need{'s' if len(runs) == 1 else ''}",
-        first.record["synthetic"],
-        sentences,
-        tables,
-    )
+    heading = f"What {' and '.join(runs)} need{'s' if len(runs) == 1 else ''}"
+    write_page(folder / "page.html", heading, first.record["synthetic"], sentences, tables)
+    if settings["logger"]["wandb"]:
+        from deepfake_ms.explanation.wandb_log import log_explanation  # takes half a second to import
+
+        keys = ("run", "measure", "region", "fill", "comparison")
+        log_explanation(folder, settings["logger"], first, heading, pd.concat(lines), keys)
     console.print(f"Reliance on {', '.join(masks)}: {folder / 'page.html'}")
     return folder
 

@@ -1,8 +1,9 @@
-"""An explanation as a Weights & Biases run of its own: the faces as images, the region shares in the summary."""
+"""An explanation as a Weights & Biases run of its own: the faces as images, shares or reliance in the summary."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,13 @@ from deepfake_ms.training.wandb_run import require_login
 
 
 def log_explanation(
-    folder: Path, settings: Mapping, run: Run, title: str, pictures: Mapping[str, np.ndarray], shares: pd.DataFrame
+    folder: Path,
+    settings: Mapping,
+    run: Run,
+    title: str,
+    lines: pd.DataFrame,
+    keys: Sequence[str],
+    pictures: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> None:
     """Log the content of an explanation's page; its W&B run has the job type ``explain``.
 
@@ -23,8 +30,9 @@ def log_explanation(
         settings: of ``conf/logger``.
         run: the first of the explained runs; its data and configuration describe the W&B run.
         title: name of the W&B run.
+        lines: from `summarise_shares` or `summarise_reliance`.
+        keys: columns whose values make up the name of a line's mean in the summary: ``<detector>/<view>/<region>/...``.
         pictures: sample id → one face with its attributions, RGB uint8 [H, W, 3].
-        shares: from `summarise_shares`; a summary key is ``<detector>/<view>/<region>/<share or density>``.
 
     Raises:
         UserError: an online run is requested without a login, or W&B does not start.
@@ -50,9 +58,8 @@ def log_explanation(
         raise UserError(
             f"Weights & Biases does not start ({reason}): correct its settings, or set logger=csv."
         ) from error
-    logged.log({"faces": [wandb.Image(pixels, caption=name) for name, pixels in pictures.items()]})
-    plain = shares[shares["minus"] == ""].dropna(subset=["mean"])
-    logged.summary.update(
-        {f"{e.detector}/{e.view}/{e.region}/{e.measure}": e.mean for e in plain.itertuples(index=False)}
-    )
+    if pictures:
+        logged.log({"faces": [wandb.Image(pixels, caption=name) for name, pixels in pictures.items()]})
+    named = {"/".join(filter(None, line[list(keys)])): line["mean"] for _, line in lines.iterrows()}
+    logged.summary.update({name: value for name, value in named.items() if not np.isnan(value)})
     logged.finish()

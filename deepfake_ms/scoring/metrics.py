@@ -13,6 +13,7 @@ import torchmetrics.functional.classification as functional
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, MulticlassF1Score, MulticlassRecall
+from torchmetrics.utilities import dim_zero_cat
 
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 
@@ -55,10 +56,15 @@ class ClassError(MulticlassRecall):
 
 
 class FakeAUROC(BinaryAUROC):
-    """AUROC of P(fake), updated with class probabilities [N, 2] like the other metrics."""
+    """AUROC of P(fake), updated with class probabilities [N, 2] like the other metrics; NaN if a class is missing."""
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         super().update(preds[:, FAKE], target)
+
+    def compute(self) -> Tensor:
+        if len(dim_zero_cat(self.target).unique()) < len(CLASS_NAMES):
+            return torch.tensor(math.nan, device=self.device)
+        return super().compute()
 
 
 def detection_metrics(prefix: str = "") -> MetricCollection:

@@ -1,5 +1,6 @@
 """The files of the report: results.csv, the Markdown tables and the HTML page, from the same sections."""
 
+import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +37,8 @@ BANNER = (
     f"SYNTHETIC DATA: the faces are drawn. These numbers say nothing about real faces and must not be compared with "
     f"the published {PUBLISHED_ON} numbers."
 )
+FIGURE_2 = Path(__file__).parents[1] / "figure2" / "output"
+"""Where `experiments.figure2` writes its page."""
 REPORT_LIBRARIES = ("matplotlib", "jinja2", "scikit-learn", "scipy", "pandas", "numpy")
 
 
@@ -82,11 +85,19 @@ def write_report(results: Results, protocol: ProtocolCheck, output: Path, resamp
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("page.html.j2").render(
-        title=title, synthetic=results.synthetic, banner=BANNER, sections=sections
+        title=title, synthetic=results.synthetic, banner=BANNER, sections=sections, figure2=_figure2(results, output)
     )
     for path, content in zip(paths, (results.frame.to_csv(index=False), "\n".join(text), page), strict=True):
         write_atomically(path, content)
     return paths
+
+
+def _figure2(results: Results, output: Path) -> str | None:
+    """Link from the page of Table 2 in `output` to that of Figure 2, if there is one of the same kind of data."""
+    page = FIGURE_2 / f"figure2{f'_{SYNTHETIC}' if results.synthetic else ''}.html"
+    if results.table.number != "2" or not page.is_file():
+        return None
+    return Path(os.path.relpath(page, output)).as_posix()
 
 
 def _sections(results: Results, protocol: ProtocolCheck, resamples: int) -> list[Section]:

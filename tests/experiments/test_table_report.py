@@ -207,6 +207,18 @@ def test_page_shows_stage_borders_and_confusion(written, page):
     assert re.search(r'<td class="measured">(\d+)<br>', page[start:])[1] == str(hits)
 
 
+def test_the_page_of_table_2_leads_to_that_of_figure_2(tmp_path, monkeypatch):
+    runs = tmp_path / "drawn" / "tiny"
+    make_run(runs, "base", 0)
+    monkeypatch.setattr("experiments.report.page.FIGURE_2", tmp_path / "figure2")
+    run_report(runs, tmp_path / "output")
+    assert "Figure 2" not in (tmp_path / "output/table2_SYNTHETIC.html").read_text()
+    (tmp_path / "figure2").mkdir()
+    (tmp_path / "figure2/figure2_SYNTHETIC.html").touch()
+    run_report(runs, tmp_path / "output")
+    assert 'href="../figure2/figure2_SYNTHETIC.html"' in (tmp_path / "output/table2_SYNTHETIC.html").read_text()
+
+
 def test_nothing_says_synthetic_if_nothing_is(tmp_path):
     runs = tmp_path / "celebdf_v2" / "tiny"
     make_run(runs, "base", 0, synthetic=False)

@@ -83,6 +83,19 @@ def test_weights_and_biases_shows_faces_and_shares(runs, tmp_path):
     assert logged.run.run_group == "explain"
 
 
+def test_weights_and_biases_has_the_reliance(runs, tmp_path):
+    explain("what=reliance", f"run={runs['base']}", f"output={tmp_path}", "logger=wandb")
+    (folder,) = tmp_path.glob("reliance_tiny_small_base_seed_0_*")
+    found = pd.read_csv(folder / "reliance.csv", keep_default_na=False)
+    line = found[found[["measure", "region", "fill", "comparison"]].eq(["auroc", "eyes", "blur", "excess"]).all(axis=1)]
+    key = "base seed 0/auroc/eyes/blur/excess"
+    end = time.monotonic() + 30
+    while key not in (logged := OfflineRun(folder)).summary and time.monotonic() < end:
+        time.sleep(0.1)  # W&B's own process writes the last records after the run has finished
+    assert logged.summary[key] == pytest.approx(float(line["mean"].iloc[0]))
+    assert "base seed 0/auroc/unchanged" in logged.summary
+
+
 def test_reliance_page(runs, tmp_path):
     explain("what=reliance", f"run={runs['base']}", f"output={tmp_path}", "test_set=validation")
     (folder,) = tmp_path.glob("reliance_tiny_small_base_seed_0_*")

@@ -14,6 +14,7 @@ from deepfake_ms.scoring.metrics import (
     TITLES,
     best_threshold,
     choose_thresholds,
+    detection_metrics,
     score,
     score_table,
     video_scores,
@@ -150,3 +151,10 @@ def test_each_level_has_its_own_threshold():
     assert thresholds == pytest.approx({"frame": 0.55, "video": 0.45})
     assert score_table(predictions, thresholds)["video"]["accuracy"] == 1
     assert score_table(predictions)["video"]["fake_error"] == 1  # the mean is exactly .5, which is not above .5
+
+
+def test_validation_auroc_of_a_single_class_is_undefined():
+    metrics = detection_metrics()
+    probabilities = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
+    assert torch.isnan(metrics(probabilities, torch.tensor([1, 1]))["auroc"])
+    assert metrics(probabilities, torch.tensor([1, 0]))["auroc"] == 1
