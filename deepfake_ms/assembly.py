@@ -7,12 +7,12 @@ from pathlib import Path
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from deepfake_ms.data.perturbation import preparation_settings
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of
 from deepfake_ms.models.packaged_weights import packaged_weights
 from deepfake_ms.preprocessing.prepared import find_prepared
-from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.training.curriculum import Curriculum
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.run_log import RunLog
@@ -36,7 +36,7 @@ def find_faces(cfg: DictConfig) -> PreparedFaces:
         str(cfg.data.name),
         Path(cfg.data.root),
         OmegaConf.to_container(cfg.data.options),
-        PreparationSettings(**OmegaConf.to_container(cfg.preparation)),
+        preparation_settings(OmegaConf.to_container(cfg.preparation)),
     )
     return PreparedFaces.read(folder)
 

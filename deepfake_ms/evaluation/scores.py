@@ -2,6 +2,7 @@
 
 import math
 
+import pandas as pd
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
@@ -82,6 +83,7 @@ def evaluate(
         "protocol": protocol(run, test_set, checkpoint, thresholds),
         "data": {**run.config["data"], "synthetic": run.record["synthetic"]},
         "test_set": test_set.name,
+        "perturbation": _describe_perturbation(test_set, predictions),
         "seed": run.seed,
         "trained_by": run.record["code"],
         "predicted_by": {key: predictions.attrs[key] for key in ("code", "device", "precision")},
@@ -109,11 +111,18 @@ def protocol(run: Run, test_set: TestSet, checkpoint: str, thresholds: dict[str,
     chosen = f"best checkpoint by {curriculum.monitor}" if best else "last epoch"
     values = ", ".join(f"{thresholds[level]:.4f} per {level}" for level in LEVELS)
     criterion = TITLES[THRESHOLD_CRITERION].lower()
-    changed = f" perturbed by {test_set.perturbation['name']}" if test_set.perturbation else ""
+    changes = test_set.perturbation
+    changed = f" perturbed by {changes.name}, level {changes.level}" if changes else ""
     return (
         f"{test_set.name} set of split {split['policy']} {fractions} (split seed {split['seed']}), {chosen}, threshold "
         f".5 and the threshold of best {criterion} on validation ({values}), unmasked faces{changed}"
     )
+
+
+def _describe_perturbation(test_set: TestSet, predictions: pd.DataFrame) -> dict | None:
+    """Name and level, and how much they change the faces (`deepfake_ms.evaluation.change.Change`)."""
+    changes = test_set.perturbation
+    return {"name": changes.name, "level": changes.level, **predictions.attrs["change"]} if changes else None
 
 
 def print_scores(scores: dict, run: Run, console: Console) -> None:
@@ -139,6 +148,13 @@ def print_scores(scores: dict, run: Run, console: Console) -> None:
             f"{run.folder / EVALUATIONS_NAME}",
             markup=False,
             highlight=False,
+        )
+    if changes := scores["perturbation"]:
+        console.print(
+            f"Perturbation: {changes['name']}, level {changes['level']}; mean PSNR {changes['mean_psnr']:.1f} dB, "
+            f"{changes['share_changed']:.0%} of {changes['images']} faces changed",
+            highlight=False,
+            markup=False,
         )
     frames = ", ".join(f"{count} {label}" for label, count in sorted(scores["frames"].items()))
     note = " (synthetic: drawn faces, not comparable with published numbers)" if synthetic else ""

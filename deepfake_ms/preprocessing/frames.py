@@ -59,11 +59,11 @@ def read_frames(path: Path, fps: float) -> Iterator[Frame]:
             yield frame
             given += 1
         return
-    yield from islice(_sample(path, rate, partial(_decode_all, is_complete=is_complete)), given, None)
+    yield from islice(_sample(path, rate, partial(decode_all, is_complete=is_complete)), given, None)
 
 
 def _sample(path: Path, rate: Fraction, decode: Callable[..., Iterator[tuple[int, av.VideoFrame]]]) -> Iterator[Frame]:
-    """Sample with `decode_sparsely` or `_decode_all`."""
+    """Sample with `decode_sparsely` or `decode_all`."""
     with open_video(path) as (container, stream):
         sampling, to_rgb = _Sampling(rate, stream.time_base), VideoReformatter()
         try:
@@ -97,9 +97,24 @@ class _Sampling:
         return float((pts - self._first) * self._time_base)
 
 
-def _decode_all(
+def decode_all(
     container: av.container.InputContainer, stream: av.VideoStream, takes: Callable[[int], bool], is_complete: bool
 ) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode every frame of a video.
+
+    Args:
+        container: the file, just opened.
+        stream: its video stream.
+        takes: whether to yield the frame at a presentation timestamp.
+        is_complete: from `check_packets`.
+
+    Yields:
+        The position of a frame among all frames, and the frame.
+
+    Raises:
+        UnreadableMedia: a frame has no timestamp, there is none, or the end of the video is missing.
+        av.FFmpegError: decoding fails.
+    """
     times = []
     for index, frame in enumerate(container.decode(stream)):
         if frame.pts is None:
