@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.preprocessing.perturbed_frames import FramePerturbation
 
 _CHOICES = {"face": ("largest", "first", "tracked"), "edge": ("clip", "black"), "enlarge": ("area", "cubic")}
 
@@ -25,6 +26,7 @@ class PreparationSettings:
             to a square; ``black`` leaves it black.
         enlarge: interpolation of crops that are smaller than `crop_size`; larger ones are always reduced by area.
         min_probability: faces with a lower detection probability are dropped, 0..1.
+        perturbation: changes the frames before detection; a dataclass of plain values. None for none.
 
     Raises:
         UserError: a value is out of range or not a number.
@@ -41,9 +43,12 @@ class PreparationSettings:
     edge: str = "clip"
     enlarge: str = "area"
     min_probability: float = 0.9
+    perturbation: FramePerturbation | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
+            if name == "perturbation":
+                continue
             if name in _CHOICES:
                 if value not in _CHOICES[name]:
                     raise UserError(f"{name}={value} is unknown: choose from {', '.join(_CHOICES[name])}.")
@@ -64,5 +69,8 @@ class PreparationSettings:
         object.__setattr__(self, "crop_size", int(self.crop_size))
 
     def as_dict(self) -> dict[str, Any]:
-        """All settings and the pipeline version, as plain values."""
-        return {"pipeline_version": self.PIPELINE_VERSION, **asdict(self)}
+        """All settings and the pipeline version, as plain values; without the perturbation if there is none."""
+        settings = asdict(self)
+        if self.perturbation is None:
+            del settings["perturbation"]  # so that folders prepared before it existed are found
+        return {"pipeline_version": self.PIPELINE_VERSION, **settings}
