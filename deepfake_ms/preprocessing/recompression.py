@@ -85,7 +85,8 @@ def _add_stream(
     known = {each.name for each in context.codec.video_formats}
     context.pix_fmt = first.format.name if first.format.name in known else "yuv420p"
     context.time_base = stream.time_base
-    context.sample_aspect_ratio = stream.sample_aspect_ratio
+    if stream.sample_aspect_ratio:
+        context.sample_aspect_ratio = stream.sample_aspect_ratio
     for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
         setattr(context, name, getattr(stream.codec_context, name))
     return encoded
