@@ -85,7 +85,7 @@ def test_lost_faces_and_unchanged_frames_are_counted(tmp_path):
     duller = np.where(square == 220, 190, square).astype(np.uint8)
     write_video(tmp_path / "corpus/real/a.mp4", [duller] * 11)
     write_video(tmp_path / "corpus/fake/b.mp4", [np.zeros_like(square)] * 6 + [square] * 6)
-    dark = {"transform": "RandomBrightnessContrast", "brightness_limit": [0, 0], "contrast_limit": [-0.4, -0.4], "p": 1}
+    dark = {"transform": "RandomBrightnessContrast", "brightness_limit": [0, 0], "contrast_limit": [-0.3, -0.3], "p": 1}
     folder = prepare(tmp_path / "corpus", tmp_path, Perturbation("dark", 1, [dark]))
     classes = json.loads((folder / "report.json").read_text())["classes"]
     names = ("frames_read", "dropped_no_face", "dropped_low_probability", "faces_kept", "frames_unchanged")
