@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from deepfake_ms.data.perturbation import preparation_settings, recorded_settings
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.data.union import UNION, Part, join_corpora
 from deepfake_ms.errors import UserError
@@ -31,7 +32,7 @@ def find_faces(cfg: DictConfig) -> PreparedFaces:
     """
     if cfg.get("prepared"):
         return PreparedFaces.read(Path(str(cfg.prepared)))
-    settings = PreparationSettings(**OmegaConf.to_container(cfg.preparation))
+    settings = preparation_settings(OmegaConf.to_container(cfg.preparation))
     return _faces_of(cfg.data, settings, Path(cfg.prepared_root))
 
 
@@ -47,9 +48,11 @@ def find_test_faces(corpus: DictConfig, run: Run, preparation: DictConfig | None
     Raises:
         UserError: there are none; it says how to prepare them.
     """
-    settings = OmegaConf.to_container(preparation) if preparation is not None else dict(run.faces.about["preparation"])
-    settings.pop("pipeline_version", None)
-    return _faces_of(corpus, PreparationSettings(**settings), prepared_root)
+    if preparation is not None:
+        settings = preparation_settings(OmegaConf.to_container(preparation))
+    else:
+        settings = recorded_settings(run.faces.about["preparation"])
+    return _faces_of(corpus, settings, prepared_root)
 
 
 def open_test_set(

@@ -274,6 +274,23 @@ def _refuse_other_kinds(as_in_files: Mapping[str, Any], chosen: Mapping[str, Any
             raise UserError(f"{key}=null: set {key}=..., or leave it out.")
 
 
+def load_choice(group: str, choice: str, key: str) -> DictConfig:
+    """The settings of a choice of a config group, such as ``conf/mask/eyes.yaml``; to be called inside a command.
+
+    Args:
+        group: the config group.
+        choice: name of the file.
+        key: that names the choice, for the error.
+
+    Raises:
+        UserError: there is no such choice.
+    """
+    try:
+        return hydra.compose(overrides=[f"+{group}={choice}"])[group]
+    except HydraException as error:
+        raise UserError(f"{key}={choice}: there is no conf/{group}/{choice}.yaml.") from error
+
+
 def resolve_stage_choices(cfg: DictConfig) -> DictConfig:
     """Replace, in the stages of a curriculum, the name of a choice (``augmentation: none``) by its settings.
 
@@ -284,12 +301,7 @@ def resolve_stage_choices(cfg: DictConfig) -> DictConfig:
     for position, stage in enumerate(stages):
         for group in STAGE_GROUPS:
             if OmegaConf.is_dict(stage) and isinstance(choice := stage.get(group), str):
-                try:
-                    chosen = hydra.compose(overrides=[f"+{group}={choice}"])[group]
-                except HydraException as error:
-                    raise UserError(
-                        f"curriculum.stages.{position}.{group}={choice}: there is no conf/{group}/{choice}.yaml."
-                    ) from error
+                chosen = load_choice(group, choice, f"curriculum.stages.{position}.{group}")
                 with open_dict(stage):
                     # A stage's epochs follow from its share, and all stages are judged by the same metric.
                     stage[group] = {

@@ -7,16 +7,20 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepfake_ms.assembly import find_faces
-from deepfake_ms.cli import entry_point
+from deepfake_ms.cli import entry_point, load_choice
 from deepfake_ms.data.augmentation import build_augmentation, ordered
 from deepfake_ms.data.face_masks import FaceMask
+from deepfake_ms.data.perturbation import Perturbation
 from deepfake_ms.errors import UserError
 from deepfake_ms.explanation import METHODS
-from deepfake_ms.explanation.contact_sheet import contact_sheet
+from deepfake_ms.explanation.contact_sheet import contact_sheet, perturbation_sheet
 from deepfake_ms.explanation.panels import write_image
+from deepfake_ms.files import limit_name
 
 SHEETS = ("masks", "augmentations")
 OF_RUNS = (*METHODS, "stages", "reliance")
+LONGEST_NAME = 100
+"""Bytes of the types' names in the name of a picture."""
 NEEDED = ("pytorch_grad_cam", "captum", "jinja2", "sklearn")
 
 
@@ -34,6 +38,8 @@ def explain(cfg: DictConfig) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if cfg.what in SHEETS:
         _draw_sheet(cfg, console)
+    elif cfg.what == "perturbations":
+        _draw_perturbations(cfg, console)
     elif cfg.what in OF_RUNS:
         if missing := [name for name in NEEDED if not find_spec(name)]:
             raise UserError(f"{missing[0]} is not installed: run `pip install -e '.[explain]'`.")
@@ -45,7 +51,7 @@ def explain(cfg: DictConfig) -> None:
         settings = OmegaConf.to_container(cfg, resolve=True)
         (measure_reliance if cfg.what == "reliance" else explain_runs)(folders, settings, console)
     else:
-        raise UserError(f"what={cfg.what} is unknown; choose from {', '.join((*SHEETS, *OF_RUNS))}.")
+        raise UserError(f"what={cfg.what} is unknown; choose from {', '.join((*SHEETS, 'perturbations', *OF_RUNS))}.")
 
 
 def _draw_sheet(cfg: DictConfig, console: Console) -> None:
@@ -63,6 +69,22 @@ def _draw_sheet(cfg: DictConfig, console: Console) -> None:
     path = Path(cfg.output) / f"{faces.folder.name}_{name}.png"
     write_image(path, sheet)
     console.print(f"{min(cfg.count, len(faces.manifest))} faces, as cropped and {described}: {path}")
+
+
+def _draw_perturbations(cfg: DictConfig, console: Console) -> None:
+    types = []
+    for name in cfg.perturbations:
+        settings = OmegaConf.to_container(load_choice("perturbation", name, "perturbations"))
+        levels = range(1, len(settings["levels"]) + 1)
+        types.append([Perturbation.from_settings(settings | {"level": level}) for level in levels])
+    if not types or not all(types):
+        raise UserError(f"perturbations={cfg.perturbations}: give types, such as perturbations=[jpeg,h264].")
+    faces = find_faces(cfg)
+    names = limit_name("_".join(cfg.perturbations), LONGEST_NAME)
+    path = Path(cfg.output) / f"{faces.folder.name}_{names}.png"
+    write_image(path, perturbation_sheet(faces, cfg.count, cfg.seed, types))
+    shown = ", ".join(cfg.perturbations)
+    console.print(f"{min(cfg.count, len(faces.manifest))} faces, as cropped and at every level of {shown}: {path}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepfake_ms.cli import entry_point
+from deepfake_ms.data.perturbation import preparation_settings
 from deepfake_ms.data.union import UNION
 from deepfake_ms.datasets import find_corpus, require_both_classes
 from deepfake_ms.datasets.miniature import MiniatureSettings, draw_corpus
@@ -19,7 +20,6 @@ from deepfake_ms.preprocessing.prepare import prepare_corpus, unprepared_videos
 from deepfake_ms.preprocessing.prepared import read_complete, read_report
 from deepfake_ms.preprocessing.progress import progress_bar
 from deepfake_ms.preprocessing.report import print_report
-from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.preprocessing.shards import Shard
 
 
@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.data.layout == UNION:
         raise UserError(f"{cfg.data.name} joins other corpora: prepare each of {', '.join(cfg.data.parts)} by itself.")
     root, prepared_root = _path(cfg.data.root, "data.root"), _path(cfg.prepared_root, "prepared_root")
-    settings = PreparationSettings(**OmegaConf.to_container(cfg.preparation))
+    settings = preparation_settings(OmegaConf.to_container(cfg.preparation))
     workers, shard = _count_workers(cfg.workers), Shard.parse(cfg.shard)
     _require_writable(prepared_root)
     with explain_disk_errors(root):

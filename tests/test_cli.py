@@ -15,10 +15,9 @@ from omegaconf import OmegaConf
 
 from deepfake_ms.assembly import find_faces, run_config, trainer_settings
 from deepfake_ms.cli import COMMANDS, CONFIG_FOLDER, complete_overrides, compose
-from deepfake_ms.data.augmentation import build_augmentation, ordered
 from deepfake_ms.data.face_masks import FaceMask
+from deepfake_ms.data.perturbation import Perturbation, preparation_settings
 from deepfake_ms.errors import UserError
-from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.training.curriculum import Curriculum
 from deepfake_ms.training.run_folder import config_hash
 from deepfake_ms.training.run_split import split_policy
@@ -36,7 +35,7 @@ FULL_SIZE_ONLY = ("linear_probe", "senet154", "table1_linear_probe", "table1_sen
 def test_every_choice_makes_valid_settings(group, choice):
     size = ("size=full",) if choice in FULL_SIZE_ONLY else ()
     cfg = compose(f"{group}={choice}", "data.root=somewhere", *size)
-    PreparationSettings(**cfg.preparation)
+    preparation_settings(OmegaConf.to_container(cfg.preparation))
     config = run_config(cfg, "abc")
     assert Curriculum.from_record(config) == Curriculum.resolve(OmegaConf.to_container(cfg, resolve=True))
     split_policy(config["split"])
@@ -49,8 +48,10 @@ def test_every_choice_makes_valid_settings(group, choice):
 @pytest.mark.parametrize("path", sorted((CONFIG_FOLDER / "perturbation").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_perturbation_makes_valid_settings(path):
     cfg = compose(f"perturbation={path.stem}", "run=somewhere", config_name="evaluate")
+    chosen = Perturbation.from_settings(OmegaConf.to_container(cfg.perturbation))
     assert cfg.perturbation.name == path.stem
-    build_augmentation(ordered(OmegaConf.to_container(cfg.perturbation)))
+    assert (chosen is None) == (path.stem == "none")
+    assert chosen is None or chosen.title == f"{path.stem}_3"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)

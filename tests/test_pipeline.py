@@ -135,8 +135,8 @@ def test_a_perturbed_test_set_has_results_of_its_own(trained, call, here):
     plain = pd.read_parquet(here / RUN / "evaluation/test/selected/predictions.parquet")
     status, printed, errors = call("evaluate", f"run={RUN}", "perturbation=gaussian_noise")
     assert status == 0, errors
-    assert "perturbed by gaussian_noise" in printed
-    folder = here / RUN / "evaluation/test_gaussian_noise/selected"
+    assert "perturbed by gaussian_noise, level 3" in printed
+    folder = here / RUN / "evaluation/test_gaussian_noise_3/selected"
     noisy = pd.read_parquet(folder / "predictions.parquet")
     assert noisy["sample_id"].tolist() == plain["sample_id"].tolist()
     assert not np.allclose(noisy["fake_probability"], plain["fake_probability"], atol=1e-4)
@@ -146,7 +146,7 @@ def test_a_perturbed_test_set_has_results_of_its_own(trained, call, here):
     ]
     assert thresholds[0] == thresholds[1]  # the run's own, whatever it is scored on
     logged = [json.loads(line) for line in (here / RUN / "test_evaluations.jsonl").read_text().splitlines()]
-    assert [entry["test_set"] for entry in logged] == ["test", "test_gaussian_noise"]
+    assert [entry["test_set"] for entry in logged] == ["test", "test_gaussian_noise_3"]
 
 
 def test_two_processes_score_an_odd_test_set_like_one(trained, workshop):

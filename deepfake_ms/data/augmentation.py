@@ -31,7 +31,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read on import; preven
 
 import albumentations as A
 
-from deepfake_ms.data import released_transforms
+from deepfake_ms.data import perturbing_transforms, released_transforms
 from deepfake_ms.data.facial_swap import check_kinds
 from deepfake_ms.errors import UserError
 
@@ -40,8 +40,9 @@ def ordered(settings: Mapping) -> dict:
     """The settings of a file in ``conf/augmentation`` with its transforms as a list.
 
     A run's record sorts the keys of mappings, and the order of the transforms matters. A key of `transforms` is the
-    name of a class in albumentations or in `deepfake_ms.data.released_transforms`; where a class is needed twice, any
-    other key whose value names it as ``transform``.
+    name of a class in albumentations, in `deepfake_ms.data.released_transforms` or in
+    `deepfake_ms.data.perturbing_transforms`; where a class is needed twice, any other key whose value names it as
+    ``transform``.
 
     Returns:
         ``{"name", "p", "transforms": [{"transform": name, ...arguments}], "facial_swap"}``; `transforms` inside a
@@ -96,7 +97,8 @@ def _build(transforms: Sequence[Mapping]) -> list[A.BasicTransform]:
 
 
 def _build_transform(name: str, settings: Mapping) -> A.BasicTransform:
-    classes = {key: each for key, each in (vars(A) | vars(released_transforms)).items() if inspect.isclass(each)}
+    found = vars(A) | vars(released_transforms) | vars(perturbing_transforms)
+    classes = {key: each for key, each in found.items() if inspect.isclass(each)}
     known = {key: each for key, each in classes.items() if issubclass(each, A.BasicTransform | A.BaseCompose)}
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]

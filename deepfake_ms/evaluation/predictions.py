@@ -3,7 +3,7 @@
 import io
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,13 +88,15 @@ def predict(run: Run, test_set: TestSet, checkpoint: Checkpoint, settings: Train
     before the first face is scored. Inference is in 32-bit precision.
 
     Raises:
-        UserError: the checkpoint is missing, or a crop cannot be read.
+        UserError: the checkpoint is missing, a crop cannot be read, or the perturbation changes nothing.
     """
     stage = run.curriculum.stages[-1]
     detector = run.detector(stage, from_scratch=False)
     detector.load_state_dict(load_weights(checkpoint.path))
     about = _identity(test_set, checkpoint)
     about |= {"code": code_version(), "device": settings.device_name, "precision": EVALUATION_PRECISION}
+    if test_set.perturbation:
+        about["change"] = asdict(test_set.measure_change(detector.model.input_size))
     log = None if test_set.is_validation else run.folder / EVALUATIONS_NAME
     writer = _WritePredictions(result_folder(run, test_set, checkpoint.name), test_set, about, log)
     evaluation = settings.for_evaluation()
@@ -105,6 +107,8 @@ def predict(run: Run, test_set: TestSet, checkpoint: Checkpoint, settings: Train
 
 def read_predictions(run: Run, test_set: TestSet, checkpoint: str) -> pd.DataFrame:
     """The predictions that `predict` wrote; `attrs` identify checkpoint, faces and perturbation.
+
+    With a perturbation, ``attrs["change"]`` holds how much it changes the faces (`Change`).
 
     Raises:
         UserError: a prediction is not finite.
@@ -131,7 +135,7 @@ def _identity(test_set: TestSet, checkpoint: Checkpoint) -> dict[str, str]:
         "test_set": test_set.name,
         "manifest_sha256": test_set.faces.manifest_sha256,
         "rows_sha256": config_hash(test_set.rows.tolist()),
-        "perturbation": json.dumps(test_set.perturbation, sort_keys=True),
+        "perturbation": json.dumps(asdict(test_set.perturbation) if test_set.perturbation else None, sort_keys=True),
         "checkpoint": checkpoint.name,
         "checkpoint_sha256": checkpoint.sha256,
     }
@@ -155,11 +159,11 @@ class _WritePredictions(Callback):
     Args:
         folder: of the predictions.
         test_set: whose faces are scored.
-        about: identity of the predictions (`_identity`), written to the file and, with the time, to the log.
+        about: identity of the predictions (`_identity`) and more, written to the file and, with the time, to the log.
         log: of test evaluations; None for the validation set.
     """
 
-    def __init__(self, folder: Path, test_set: TestSet, about: dict[str, str], log: Path | None):
+    def __init__(self, folder: Path, test_set: TestSet, about: dict[str, object], log: Path | None):
         self.folder, self.about, self.log_path = folder, about, log
         self.faces = test_set.faces.manifest[["sample_id", "video_id", "label", "method"]]
 

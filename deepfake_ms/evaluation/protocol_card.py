@@ -41,7 +41,7 @@ def protocol_card(run: Run, test_set: TestSet, checkpoint: str, coverage: Covera
     else:
         chosen = "its test list" if test_set.videos == LISTED else "all its videos"
         tested = f"{test_set.faces.about['data_name']} {test_set.faces.about['fingerprint']}, {chosen}"
-    last = run.curriculum.stages[-1]
+    last, changes = run.curriculum.stages[-1], test_set.perturbation
     best = checkpoint == SELECTED and last.carry == "best"
     return {
         "training": f"{data['name']} {data['fingerprint']}, split {split['policy']}, {balanced:,} balanced faces",
@@ -52,7 +52,7 @@ def protocol_card(run: Run, test_set: TestSet, checkpoint: str, coverage: Covera
         "selection": f"best {run.curriculum.monitor} of the last stage" if best else "last epoch",
         "threshold": ".5, and the one of best balanced accuracy on the run's own validation set",
         "missing": coverage.policy.replace("_", " ") if coverage else "not part of the test set",
-        "perturbation": test_set.perturbation["name"] if test_set.perturbation else "none",
+        "perturbation": f"{changes.name}, level {changes.level}" if changes else "none",
     }
 
 
@@ -62,6 +62,8 @@ def describe_preparation(preparation: Mapping) -> tuple[str, str]:
         return "unknown", "unknown"
     number = preparation.get("frames")
     frames = f"{number} evenly spaced per video" if number else f"{preparation['fps']:g} per second"
+    if changes := preparation.get("perturbation"):
+        frames += f", perturbed by {changes['name']}, level {changes['level']}"
     if preparation.get("max_frames"):
         frames += f", the first {preparation['max_frames']}"
     size, margin = preparation["crop_size"], preparation["margin"]

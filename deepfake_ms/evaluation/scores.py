@@ -98,6 +98,7 @@ def evaluate(
         "test_data": {key: test_set.faces.about.get(key) for key in ("data_name", "fingerprint", "synthetic")},
         "test_set": test_set.name,
         "own": test_set.own,
+        "perturbation": _describe_perturbation(test_set, predictions),
         "seed": run.seed,
         "trained_by": run.record["code"],
         "predicted_by": {key: predictions.attrs[key] for key in ("code", "device", "precision")},
@@ -163,6 +164,12 @@ def _audit(run: Run, test_set: TestSet) -> dict:
     tested = test_set.faces.manifest.iloc[test_set.rows]
     drawn = run.record["synthetic"] or test_set.faces.about["synthetic"]
     return audit_foreign(training, tested, same_people_same_name=not drawn)
+
+
+def _describe_perturbation(test_set: TestSet, predictions: pd.DataFrame) -> dict | None:
+    """Name and level, and how much they change the faces (`deepfake_ms.evaluation.change.Change`)."""
+    changes = test_set.perturbation
+    return {"name": changes.name, "level": changes.level, **predictions.attrs["change"]} if changes else None
 
 
 def _videos(predictions: pd.DataFrame, thresholds: dict[str, float], temperatures: dict[str, float]) -> pd.DataFrame:

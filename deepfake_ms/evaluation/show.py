@@ -98,6 +98,11 @@ def _sentences(scores: dict, run: Run):
             f"the best threshold for these videos, which nobody knows beforehand, would give "
             f"{_shown(oracle['balanced_accuracy'])}."
         )
+    if changes := scores["perturbation"]:
+        yield (
+            f"Perturbation: {changes['name']}, level {changes['level']}; mean PSNR {changes['mean_psnr']:.1f} dB, "
+            f"{changes['share_changed']:.0%} of {changes['images']} faces changed"
+        )
     coverage = scores["coverage"]
     if coverage and coverage["share"] < 1:
         low = "Low coverage: " if coverage["share"] < LOW_COVERAGE else ""

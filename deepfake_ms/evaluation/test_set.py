@@ -1,15 +1,16 @@
 """A test set: faces to score, of the run's own corpus or of another one, optionally perturbed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 
-from deepfake_ms.data.augmentation import build_augmentation, ordered
 from deepfake_ms.data.dataset import FaceDataset
+from deepfake_ms.data.perturbation import Perturbation
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
+from deepfake_ms.evaluation.change import Change, measure_change
 from deepfake_ms.labels import CLASS_NAMES, UNLABELLED
 from deepfake_ms.training.run import Run
 
@@ -18,6 +19,9 @@ OWN = ("test", "validation")
 AUTO, LISTED, ALL = "auto", "test", "all"
 VIDEOS = (AUTO, LISTED, ALL)
 """Which videos of another corpus are scored, see `TestSet.of_corpus`."""
+
+MEASURED = 200
+"""Most faces on which the change by a perturbation is measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +34,9 @@ class TestSet:
         rows: manifest positions of the faces to score, int [N].
         videos: which videos of the corpus it consists of: ``test`` (its own test list), ``all``, or None for the run's
             own faces if no list of the corpus defines them. Videos without a face belong to it, too.
-        perturbation: settings as in ``conf/perturbation`` that change the faces (compression, noise, ...), with draws
-            that depend on the face only; None for unmodified faces.
+        perturbation: changes the faces (compression, noise, ...), resized to the model's input, with draws that depend
+            on the face only; None for unmodified faces.
         own: whether these are faces of the run's own corpus, assigned by its split.
-
-    Raises:
-        UserError: the perturbation has an unknown transform or argument.
     """
 
     __test__ = False  # pytest must not collect it as a test class
@@ -44,7 +45,7 @@ class TestSet:
     faces: PreparedFaces = field(repr=False)
     rows: np.ndarray = field(repr=False)
     videos: str | None = None
-    perturbation: dict | None = None
+    perturbation: Perturbation | None = None
     own: bool = True
 
     @classmethod
@@ -54,7 +55,7 @@ class TestSet:
         Args:
             run: its split gives the faces.
             subset: ``test`` or ``validation``.
-            perturbation: a choice of ``conf/perturbation``; its name becomes part of the test set's name.
+            perturbation: a choice of ``conf/perturbation``; its name and level become part of the test set's name.
 
         Raises:
             UserError: there is no such test set, or the perturbation is invalid.
@@ -111,19 +112,33 @@ class TestSet:
             self.faces.manifest,
             self.rows,
             self.faces.folder,
-            augmentation=build_augmentation(self.perturbation) if self.perturbation else None,
+            augmentation=self.perturbation.build() if self.perturbation else None,
             input_size=input_size,
             stage=self.name,
         )
 
+    def measure_change(self, input_size: int) -> Change:
+        """How much the perturbation changes the faces, measured on at most `MEASURED` evenly spaced ones.
 
-def _changes(perturbation: Mapping | None) -> dict | None:
-    """The perturbation with its transforms in the order of the file; None if it has none."""
-    changes = ordered(perturbation) if perturbation and perturbation["transforms"] else None
-    if changes:
-        build_augmentation(changes)
-    return changes
+        Raises:
+            UserError: it changes none of them, or a crop cannot be read.
+        """
+        rows = self.rows[np.linspace(0, len(self.rows) - 1, min(MEASURED, len(self.rows)), dtype=int)]
+        perturbed, plain = (
+            replace(self, rows=rows, perturbation=each).dataset(input_size) for each in (self.perturbation, None)
+        )
+        change = measure_change((plain.pixels(face), perturbed.pixels(face)) for face in range(len(rows)))
+        if not change.share_changed:
+            raise UserError(
+                f"perturbation={self.perturbation.name} at level {self.perturbation.level} changes no face at "
+                f"{input_size} pixels: choose another type or level, or perturb whole frames in `deepfake-ms prepare`."
+            )
+        return change
 
 
-def _name(name: str, changes: Mapping | None) -> str:
-    return f"{name}_{changes['name']}" if changes else name
+def _changes(perturbation: Mapping | None) -> Perturbation | None:
+    return Perturbation.from_settings(perturbation) if perturbation else None
+
+
+def _name(name: str, changes: Perturbation | None) -> str:
+    return f"{name}_{changes.title}" if changes else name

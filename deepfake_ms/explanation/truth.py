@@ -30,7 +30,11 @@ def true_regions(faces: PreparedFaces, corpus: Path, rows: np.ndarray, size: int
         UserError: the folder is not the drawn corpus of these faces, or the faces are aligned.
     """
     drawn, videos = read_plan(corpus)
-    recorded = {name: value for name, value in faces.about["preparation"].items() if name != "pipeline_version"}
+    recorded = {
+        name: value
+        for name, value in faces.about["preparation"].items()
+        if name not in ("pipeline_version", "perturbation")
+    }
     settings = PreparationSettings(**recorded)
     if settings.align != "none":
         raise UserError(

@@ -22,6 +22,8 @@ from deepfake_ms.preprocessing.frames import Frame, read_frames
 from deepfake_ms.preprocessing.images import read_image
 from deepfake_ms.preprocessing.media import UnreadableMedia
 from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
+from deepfake_ms.preprocessing.perturbed_frames import perturb
+from deepfake_ms.preprocessing.recompression import recompressed
 from deepfake_ms.preprocessing.sampling import evenly_spaced
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
@@ -130,22 +132,39 @@ class _Video:
         """Name of a file -> reason."""
         self.current = sources[0]
         """The file that was read last."""
+        self.frames_unchanged = 0
+        """Frames that the perturbation did not change. Frames of a compressed video are not compared."""
         self._sampling = settings.fps, settings.frames, settings.max_frames
+        self._perturbation = settings.perturbation
 
     def frames(self) -> Iterator[tuple[Source, Frame]]:
-        """The frames of all files that are not quarantined. A file may be quarantined after some of its frames."""
+        """The frames of all files that are not quarantined, perturbed. A file may be quarantined after some frames."""
+        self.frames_unchanged = 0
         for source in self.sources:
             if source.name in self.quarantined:
                 continue
             self.current = source
             try:
-                if source.media == "video":
-                    for frame in read_frames(source.path, *self._sampling):
-                        yield source, frame
-                else:
-                    yield source, Frame(source.frame_index, 0.0, read_image(source.path))
+                for frame in self._read(source):
+                    yield source, frame
             except Exception as error:
                 self.quarantine(error)
+
+    def _read(self, source: Source) -> Iterator[Frame]:
+        if source.media != "video":
+            yield self._perturbed(Frame(source.frame_index, 0.0, read_image(source.path)))
+        elif self._perturbation is not None and self._perturbation.crf is not None:
+            with recompressed(source.path, self._perturbation.crf) as path:
+                yield from read_frames(path, *self._sampling)
+        else:
+            yield from map(self._perturbed, read_frames(source.path, *self._sampling))
+
+    def _perturbed(self, frame: Frame) -> Frame:
+        if self._perturbation is None:
+            return frame
+        changed = perturb(frame, self._perturbation, self.video_id)
+        self.frames_unchanged += np.array_equal(changed.image, frame.image)
+        return changed
 
     def quarantine(self, error: Exception) -> None:
         """Quarantine the current file."""
@@ -187,6 +206,8 @@ def _extract(video: _Video, folder: Path, settings: PreparationSettings, detecto
             "eyes_outside": sum(_reaches_outside(face.face.landmarks[:2], frame.size) for frame, face in kept),
             "rows": [_keep_crop(frame, face, folder) for frame, face in kept],
         }
+        if settings.perturbation is not None:
+            record["frames_unchanged"] = video.frames_unchanged
         crops = _crop_folder(folder, video.video_id)
         for path in crops.glob(f"*{_CANDIDATE}"):
             path.unlink()

@@ -71,7 +71,7 @@ def read_frames(
             yield frame
             given.append(frame.index)
         return
-    for number, frame in enumerate(_sample(path, make_sampling, partial(_decode_all, is_complete=is_complete))):
+    for number, frame in enumerate(_sample(path, make_sampling, partial(_decode_sampled, is_complete=is_complete))):
         if number >= len(given):
             yield frame
         elif frame.index != given[number]:  # the positions of evenly spaced frames depend on the number of all frames
@@ -83,7 +83,7 @@ def _sample(
     make_sampling: Callable[[Fraction], Sampling],
     decode: Callable[..., Iterator[tuple[int, av.VideoFrame]]],
 ) -> Iterator[Frame]:
-    """Sample with `decode_sparsely` or `_decode_all`."""
+    """Sample with `decode_sparsely` or `_decode_sampled`."""
     with open_video(path) as (container, stream):
         sampling, to_rgb = make_sampling(stream.time_base), VideoReformatter()
         try:
@@ -93,10 +93,34 @@ def _sample(
             raise UnreadableMedia(f"damaged: decoding fails ({error.strerror})") from error
 
 
-def _decode_all(
+def _decode_sampled(
     container: av.container.InputContainer, stream: av.VideoStream, sampling: Sampling, is_complete: bool
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     takes = sampling.start(partial(_count_frames, Path(container.name)))
+    return decode_all(container, stream, takes, is_complete)
+
+
+def decode_all(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    takes: Callable[[int, int], bool],
+    is_complete: bool,
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode every frame of a video.
+
+    Args:
+        container: the file, just opened.
+        stream: its video stream.
+        takes: whether to yield the frame at a position with a presentation timestamp.
+        is_complete: from `check_packets`.
+
+    Yields:
+        The position of a frame among all frames, and the frame.
+
+    Raises:
+        UnreadableMedia: a frame has no timestamp, there is none, or the end of the video is missing.
+        av.FFmpegError: decoding fails.
+    """
     times = []
     for index, frame in enumerate(container.decode(stream)):
         if frame.pts is None:

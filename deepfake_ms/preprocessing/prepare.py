@@ -221,6 +221,8 @@ def _refuse_empty(report: dict[str, Any], folder: Path) -> None:
             f"None of the corpus's files can be read, e.g. {first['source']} ({first['reason']}): "
             f"check the corpus root; all reasons are in {folder / REPORT_NAME}."
         )
+    if all(each.get("frames_unchanged", 0) >= each["frames_read"] for each in counts):
+        raise UserError("preparation.perturbation changes no frame of this corpus: choose another type or level.")
     if not any(each["faces_kept"] for each in counts):
         raise UserError(
             f"No face was found in the whole corpus: check that its videos show faces, or lower min_probability; "

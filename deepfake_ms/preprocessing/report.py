@@ -24,6 +24,8 @@ _COUNTS = {
     "faces_over_edge": "kept faces that extend beyond the frame",
     "eyes_outside": "kept faces with an eye outside the frame",
 }
+_UNCHANGED = "frames_unchanged"
+"""Counted only if frames are perturbed."""
 _COUNTED_IN_RECORDS = (
     "frames_read",
     "dropped_no_face",
@@ -63,6 +65,8 @@ def build_report(data_name: str, records: Iterable[dict[str, Any]]) -> dict[str,
         counts["faces_kept"] += len(record["rows"])
         for name in _COUNTED_IN_RECORDS:
             counts[name] += record[name]
+        if _UNCHANGED in record:
+            counts[_UNCHANGED] = counts.get(_UNCHANGED, 0) + record[_UNCHANGED]
         quarantined += record["quarantined"]
         check.add(record)
     return {
@@ -120,7 +124,10 @@ def print_report(report: Mapping[str, Any], console: Console | None = None) -> N
     table.add_column("")
     for label in labels:
         table.add_column(label, justify="right")
-    for name, heading in _COUNTS.items():
+    shown = dict(_COUNTS)
+    if all(_UNCHANGED in report["classes"][label] for label in labels):
+        shown[_UNCHANGED] = "frames that the perturbation left as they were"
+    for name, heading in shown.items():
         table.add_row(heading, *(str(report["classes"][label][name]) for label in labels))
     console.print(table)
     for subset, videos in report["official_split"].items():

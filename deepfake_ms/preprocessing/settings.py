@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.preprocessing.perturbed_frames import FramePerturbation
 
 _CHOICES = {
     "face": ("largest", "first", "tracked"),
@@ -15,7 +16,7 @@ _CHOICES = {
 }
 _WHOLE = ("crop_size", "frames", "max_frames")
 _OPTIONAL = ("fps", "frames", "max_frames")
-_ADDED_LATER = ("frames", "max_frames", "align")
+_ADDED_LATER = ("frames", "max_frames", "align", "perturbation")
 """Left out of the fingerprint while they have their default, so that older folders keep theirs."""
 
 
@@ -45,6 +46,7 @@ class PreparationSettings:
         align: ``five_points`` turns and scales the frame so that the five landmarks come close to a fixed template, see
             `deepfake_ms.preprocessing.alignment`; the box only serves to choose the face. It needs ``offset=0``,
             ``edge=black`` and ``enlarge=linear``. ``none`` crops around the box.
+        perturbation: changes the frames before detection; a dataclass of plain values. None for none.
 
     Raises:
         UserError: a value is out of range or not a number, both or none of `fps` and `frames` are given, or `align`
@@ -65,9 +67,12 @@ class PreparationSettings:
     frames: int | None = None
     max_frames: int | None = None
     align: str = "none"
+    perturbation: FramePerturbation | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
+            if name == "perturbation":
+                continue
             if name in _CHOICES:
                 if value not in _CHOICES[name]:
                     raise UserError(f"{name}={value} is unknown: choose from {', '.join(_CHOICES[name])}.")
@@ -97,14 +102,14 @@ class PreparationSettings:
                 "preparation=deepfakebench."
             )
         for name, value in asdict(self).items():
-            if name not in _CHOICES and value is not None:  # so that 1 and 1.0 are the same settings
+            if name not in (*_CHOICES, "perturbation") and value is not None:  # so that 1 and 1.0 are the same settings
                 object.__setattr__(self, name, int(value) if name in _WHOLE else float(value))
 
     def as_dict(self) -> dict[str, Any]:
         """The settings and the pipeline version, as plain values, for the fingerprint and the folder's description.
 
-        `frames`, `max_frames` and `align` are included only if they differ from their defaults, so that folders
-        prepared before these settings existed are still found.
+        `frames`, `max_frames`, `align` and `perturbation` are included only if they differ from their defaults, so that
+        folders prepared before these settings existed are still found.
         """
         settings = {
             name: value

@@ -38,6 +38,8 @@ ROWS = ("table2_base", "table2_na", "table2_rf", "table2_mep", "table2_na_mep", 
 UNCHANGED = "none"
 PERTURBATIONS = (UNCHANGED, "gaussian_noise", "jpeg", "brightness", "gaussian_blur")
 """Files in ``conf/perturbation``."""
+STRENGTH = 3
+"""Their level."""
 
 Predictions = dict[int, pd.DataFrame]
 """Seed → predictions of the test faces."""
@@ -55,12 +57,13 @@ def predict(cells: Sequence[Cell], runs: Path, perturbation: str, prepared_root:
     Raises:
         UserError: a run's faces or checkpoint are missing or have changed.
     """
-    settings = compose(f"perturbation={perturbation}", "run=.", config_name="evaluate")
-    transforms = OmegaConf.to_container(settings.perturbation)
+    strength = [] if perturbation == UNCHANGED else [f"perturbation.level={STRENGTH}"]
+    settings = compose(f"perturbation={perturbation}", *strength, "run=.", config_name="evaluate")
+    choice = OmegaConf.to_container(settings.perturbation)
     found = {}
     for cell in cells:
         run = Run.open(runs / cell.name, None, prepared_root)
-        test_set = TestSet.of_run(run, "test", transforms)
+        test_set = TestSet.of_run(run, "test", choice)
         evaluate(run, test_set, trainer_settings(settings), Console(quiet=True))
         found[cell.seed] = read_predictions(run, test_set, SELECTED)
     return found

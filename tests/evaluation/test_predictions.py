@@ -19,7 +19,7 @@ from deepfake_ms.training.run import Run
 
 
 def noise(deviation: float, p: float = 1) -> dict:
-    return {"name": "noise", "transforms": {"GaussNoise": {"std_range": [deviation, deviation], "p": p}}}
+    return {"name": "noise", "level": 1, "levels": [{"GaussNoise": {"std_range": [deviation, deviation], "p": p}}]}
 
 
 def stored(run: Run) -> dict:
@@ -88,17 +88,17 @@ def test_an_evaluation_that_is_killed_is_logged(run, monkeypatch):
 
 def test_another_perturbation_of_the_same_name_is_predicted_again(run):
     scored(run, perturbation=noise(0.05))
-    before, weak = stored(run), predictions_of(run, "test_noise")
+    before, weak = stored(run), predictions_of(run, "test_noise_1")
     _, printed = scored(run, perturbation=noise(0.05))
     assert stored(run) == before
     assert "up to date" in printed
     _, printed = scored(run, perturbation=noise(0.3))
     assert "up to date" not in printed
-    strong = predictions_of(run, "test_noise")
+    strong = predictions_of(run, "test_noise_1")
     assert strong["sample_id"].tolist() == weak["sample_id"].tolist()
     assert not np.allclose(strong["fake_probability"], weak["fake_probability"])
     changed = {path.parent.parent.name for path, time in stored(run).items() if time != before[path]}
-    assert changed == {"test_noise"}
+    assert changed == {"test_noise_1"}
     perturbations = [json.loads(entry["perturbation"])["transforms"][0]["std_range"] for entry in evaluations(run)]
     assert perturbations == [[0.05, 0.05], [0.3, 0.3]]
 
@@ -143,7 +143,7 @@ def test_inference_is_in_32_bits_whatever_the_runs_precision(run, tmp_path, tiny
         ({"checkpoint": "best"}, r"^checkpoint=best is unknown; choose from selected, last\.$"),
         ({"checkpoint": "handoff"}, r"selected, last; handoff is now called selected\.$"),
         (
-            {"perturbation": {"name": "mine", "transforms": {"Blurr": {}}}},
+            {"perturbation": {"name": "mine", "level": 1, "levels": [{"Blurr": {}}]}},
             "no transform Blurr; the nearest name is Blur",
         ),
     ],
@@ -196,7 +196,12 @@ def test_a_missing_crop_is_one_sentence_on_the_command_line(run, tmp_path, call,
         (("checkpoint=handoff",), "handoff is now called selected."),
         (("test_set=shift_poeple",), "the nearest is shift_people; test and validation are the run's own faces."),
         (("side=validation",), "side is an old name: it is now test_set."),
-        (("+perturbation.transforms.Blurr.p=1",), "albumentations has no transform Blurr; the nearest name is Blur."),
+        (
+            ("perturbation=jpeg", "perturbation.levels=[{Blurr: {p: 1}}]", "perturbation.level=1"),
+            "albumentations has no transform Blurr; the nearest name is Blur.",
+        ),
+        (("perturbation=jpeg", "perturbation.level=6"), "perturbation.level=6: jpeg has the levels 1 (mildest) to 5."),
+        (("perturbation.level=2",), "perturbation.level=2: none has no levels; choose a type with perturbation=..."),
     ],
 )
 def test_wrong_arguments_are_one_sentence_on_the_command_line(run, call, arguments, sentence):
@@ -208,10 +213,11 @@ def test_wrong_arguments_are_one_sentence_on_the_command_line(run, call, argumen
 
 
 def test_the_command_line_evaluates_a_test_set(run, call):
-    status, printed, errors = call("evaluate", f"run={run.folder}", "perturbation=jpeg")
+    status, printed, errors = call("evaluate", f"run={run.folder}", "perturbation=jpeg", "perturbation.level=2")
     assert status == 0, errors
-    assert "Scores on test_jpeg" in printed
+    assert "Scores on test_jpeg_2" in printed
     assert "SYNTHETIC" in printed
-    scores = json.loads((run.folder / "evaluation/test_jpeg/selected" / SCORES_NAME).read_text())
+    scores = json.loads((run.folder / "evaluation/test_jpeg_2/selected" / SCORES_NAME).read_text())
     assert scores["protocol_card"]["test"] in printed
-    assert predictions_of(run, "test_jpeg")["fake_probability"].between(0, 1).all()
+    assert f"jpeg, level 2; mean PSNR {scores['perturbation']['mean_psnr']:.1f} dB, 100% of 11 faces changed" in printed
+    assert predictions_of(run, "test_jpeg_2")["fake_probability"].between(0, 1).all()

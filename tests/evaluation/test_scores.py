@@ -1,6 +1,7 @@
 """What evaluating a run writes and prints, and where its threshold comes from."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import tiny_run
@@ -10,9 +11,10 @@ from scored import evaluations, finished_run, hand_on, predictions_of, scored
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.predictions import PREDICTIONS_NAME
 from deepfake_ms.evaluation.scores import SCORES_NAME
+from deepfake_ms.evaluation.test_set import TestSet
 from deepfake_ms.scoring.metrics import DECISION_METRICS, TITLES, choose_thresholds, score_table
 
-NOISE = {"name": "noise", "transforms": {"GaussNoise": {"std_range": [0.2, 0.2], "p": 1}}}
+NOISE = {"name": "noise", "level": 1, "levels": [{"GaussNoise": {"std_range": [0.2, 0.2], "p": 1}}]}
 
 
 def test_the_threshold_is_chosen_on_validation(run):
@@ -44,8 +46,8 @@ def test_the_threshold_is_chosen_on_validation(run):
     [
         ({}, "test"),
         ({"subset": "validation"}, "validation"),
-        ({"perturbation": NOISE}, "test_noise"),
-        ({"subset": "validation", "perturbation": NOISE}, "validation_noise"),
+        ({"perturbation": NOISE}, "test_noise_1"),
+        ({"subset": "validation", "perturbation": NOISE}, "validation_noise_1"),
     ],
 )
 def test_every_test_set_has_the_same_thresholds_and_its_own_folder(run, arguments, name):
@@ -54,10 +56,29 @@ def test_every_test_set_has_the_same_thresholds_and_its_own_folder(run, argument
     assert scores["validation_thresholds"] == expected == choose_thresholds(predictions_of(run, "validation"))
     assert scores["test_set"] == name
     assert f"Scores on {name} " in printed
-    assert scores["protocol_card"]["perturbation"] == ("noise" if "perturbation" in arguments else "none")
+    assert scores["protocol_card"]["perturbation"] == ("noise, level 1" if "perturbation" in arguments else "none")
     assert scores["metrics"] == score_table(predictions_of(run, name))
     folders = {path.parent.relative_to(run.folder).as_posix() for path in run.folder.rglob(PREDICTIONS_NAME)}
     assert folders == {f"evaluation/{each}/selected" for each in {"test", "validation", name}}
+
+
+def test_the_scores_say_how_much_the_perturbation_changes(run):
+    assert scored(run)[0]["perturbation"] is None
+    scores, _ = scored(run, perturbation=NOISE)
+    test_set = TestSet.of_run(run, "test", NOISE)
+    change = asdict(test_set.measure_change(tiny_run.SIZE))
+    assert scores["perturbation"] == {"name": "noise", "level": 1, **change}
+    assert evaluations(run)[-1]["change"] == change
+    again, _ = scored(run, perturbation=NOISE)
+    assert again["perturbation"] == scores["perturbation"]
+
+
+def test_a_perturbation_that_changes_nothing_is_not_scored(run):
+    blocks = {"name": "blocks", "level": 1, "levels": [{"GreyBlocks": {"count": 16}}]}
+    with pytest.raises(UserError, match=r"^perturbation=blocks at level 1 changes no face at 32 pixels: "):
+        scored(run, perturbation=blocks)
+    assert not evaluations(run)
+    assert not (run.folder / "evaluation" / "test_blocks_1").exists()
 
 
 def test_the_last_epoch_has_results_and_thresholds_of_its_own(run):

@@ -10,7 +10,9 @@ from deepfake_ms.data.loaders import evaluation_loader
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import TestSet
 
-PERTURBATIONS = sorted(path.stem for path in (CONFIG_FOLDER / "perturbation").glob("*.yaml") if path.stem != "none")
+PERTURBATIONS = {path.stem for path in (CONFIG_FOLDER / "perturbation").glob("*.yaml")} - {"none"}
+NOISE = {"name": "noise", "level": 1, "levels": [{"GaussNoise": {"std_range": [0.2, 0.2], "p": 1}}]}
+BLOCKWISE = "deeperforensics_blockwise"
 
 
 def perturbation_of(name: str, *overrides: str) -> dict:
@@ -23,10 +25,10 @@ def images(test_set: TestSet, num_workers: int = 0) -> torch.Tensor:
     return torch.cat([batch["image"] for batch in loader])
 
 
-@pytest.mark.parametrize("name", PERTURBATIONS)
+@pytest.mark.parametrize("name", sorted(PERTURBATIONS - {BLOCKWISE}))
 def test_a_perturbation_changes_the_pixels_and_always_in_the_same_way(run, name):
     plain, perturbed = TestSet.of_run(run, "test"), TestSet.of_run(run, "test", perturbation_of(name))
-    assert (plain.name, perturbed.name) == ("test", f"test_{name}")
+    assert (plain.name, perturbed.name) == ("test", f"test_{name}_3")
     assert np.array_equal(plain.rows, perturbed.rows)
     before, after = images(plain), images(perturbed)
     assert (before != after).flatten(1).any(dim=1).all()
@@ -47,7 +49,11 @@ def test_strengths_can_be_overridden(run):
         TestSet.of_run(
             run,
             "test",
-            perturbation_of("jpeg", f"perturbation.transforms.ImageCompression.quality_range=[{quality},{quality}]"),
+            perturbation_of(
+                "jpeg",
+                f"perturbation.levels=[{{ImageCompression: {{quality_range: [{quality}, {quality}], p: 1}}}}]",
+                "perturbation.level=1",
+            ),
         )
         for quality in (95, 10)
     )
@@ -83,4 +89,46 @@ def test_an_unknown_test_set_is_refused_with_a_sentence(run, subset):
 )
 def test_a_wrong_perturbation_is_refused_at_once(run, transforms, sentence):
     with pytest.raises(UserError, match=sentence):
-        TestSet.of_run(run, "test", {"name": "mine", "transforms": transforms})
+        TestSet.of_run(run, "test", {"name": "mine", "level": 1, "levels": [transforms]})
+
+
+@pytest.mark.parametrize("level", [0, 6, "3", 2.0, True, None])
+def test_an_unknown_level_is_refused_with_a_sentence(run, level):
+    with pytest.raises(UserError, match=rf"^perturbation\.level={level}: jpeg has the levels 1 \(mildest\) to 5\.$"):
+        TestSet.of_run(run, "test", perturbation_of("jpeg") | {"level": level})
+    with pytest.raises(
+        UserError, match=r"^perturbation\.level=2: none has no levels; choose a type with perturbation="
+    ):
+        TestSet.of_run(run, "test", perturbation_of("none", "perturbation.level=2"))
+
+
+# --- what it changes
+
+
+def test_the_change_is_measured_on_the_faces_that_are_scored(run):
+    plain, noisy = TestSet.of_run(run, "test"), TestSet.of_run(run, "test", perturbation_of("gaussian_noise"))
+    change = noisy.measure_change(48)
+    squares = (images(plain).double() - images(noisy)).square().flatten(1).mean(dim=1)
+    assert change.mean_psnr == pytest.approx((10 * torch.log10(255**2 / squares)).mean().item(), abs=1e-4)
+    assert (change.share_changed, change.images) == (1, len(plain.rows))
+
+
+def test_at_most_200_faces_are_measured(run):
+    many = TestSet("test_noise_1", run.faces, np.arange(400) % 47, TestSet.of_run(run, "test", NOISE).perturbation)
+    assert many.measure_change(16).images == 200
+
+
+def test_a_perturbation_that_changes_some_faces_says_how_many(run):
+    sometimes = {"name": "noise", "level": 1, "levels": [{"GaussNoise": {"std_range": [0.2, 0.2], "p": 0.5}}]}
+    test_set = TestSet("test_noise_1", run.faces, np.arange(47), TestSet.of_run(run, "test", sometimes).perturbation)
+    change = test_set.measure_change(32)
+    always = TestSet("test_noise_1", run.faces, np.arange(47), TestSet.of_run(run, "test", NOISE).perturbation)
+    assert 0.3 < change.share_changed < 0.7
+    assert change.mean_psnr == pytest.approx(always.measure_change(32).mean_psnr, abs=0.3)  # of the changed faces
+
+
+def test_a_perturbation_that_changes_nothing_is_refused(run):
+    blocks = TestSet.of_run(run, "test", perturbation_of(BLOCKWISE))
+    with pytest.raises(UserError, match=rf"^perturbation={BLOCKWISE} at level 3 changes no face at 48 pixels: .*\.$"):
+        blocks.measure_change(48)
+    assert blocks.measure_change(256).share_changed == 1

@@ -25,7 +25,7 @@ def test_rows_are_scored_under_every_perturbation(tmp_path, capsys):
     assert {path.name for path in (run.folder / "evaluation").iterdir()} == {
         "validation",
         "test",
-        *(f"test_{name}" for name in perturbed.PERTURBATIONS[1:]),
+        *(f"test_{name}_3" for name in perturbed.PERTURBATIONS[1:]),
     }
     written = (tmp_path / "perturbed_SYNTHETIC.md").read_text()
     assert written.startswith("# SYNTHETIC: AUROC per video on perturbed test faces, tiny")

@@ -109,7 +109,7 @@ def forbid_decoding_all(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("all frames are decoded")
 
-    monkeypatch.setattr(frames, "_decode_all", refuse)
+    monkeypatch.setattr(frames, "decode_all", refuse)
 
 
 @pytest.mark.parametrize("name", PREDICTABLE)
