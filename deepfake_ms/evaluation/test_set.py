@@ -32,10 +32,10 @@ class TestSet:
         name: folder of the results, ``evaluation/<name>/``.
         faces: the prepared faces.
         rows: manifest positions of the faces to score, int [N].
-        videos: which videos of the corpus it consists of: ``test`` (its own test list), ``all``, or None for the run's
-            own faces if no list of the corpus defines them. Videos without a face belong to it, too.
         perturbation: changes the faces (compression, noise, ...), resized to the model's input, with draws that depend
             on the face only; None for unmodified faces.
+        videos: which videos of the corpus it consists of: ``test`` (its own test list), ``all``, or None for the run's
+            own faces if no list of the corpus defines them. Videos without a face belong to it, too.
         own: whether these are faces of the run's own corpus, assigned by its split.
     """
 
@@ -44,8 +44,8 @@ class TestSet:
     name: str
     faces: PreparedFaces = field(repr=False)
     rows: np.ndarray = field(repr=False)
-    videos: str | None = None
     perturbation: Perturbation | None = None
+    videos: str | None = None
     own: bool = True
 
     @classmethod
@@ -64,7 +64,7 @@ class TestSet:
             raise UserError(f"test_set={subset} is unknown; choose from {', '.join(OWN)}.")
         listed = subset == "test" and run.config["split"]["policy"] == "official"
         changes = _changes(perturbation)
-        return cls(_name(subset, changes), run.faces, run.rows(subset), LISTED if listed else None, changes)
+        return cls(_name(subset, changes), run.faces, run.rows(subset), changes, LISTED if listed else None)
 
     @classmethod
     def of_corpus(
@@ -94,7 +94,7 @@ class TestSet:
         taken = LISTED if videos != ALL and (listed & labelled).any() else ALL
         chosen = labelled & listed if taken == LISTED else labelled if labelled.any() else labels == UNLABELLED
         changes = _changes(perturbation)
-        return cls(_name(name, changes), faces, np.flatnonzero(chosen), taken, changes, own=False)
+        return cls(_name(name, changes), faces, np.flatnonzero(chosen), changes, taken, own=False)
 
     @property
     def is_validation(self) -> bool:

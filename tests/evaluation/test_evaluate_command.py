@@ -3,10 +3,7 @@
 import json
 
 import pytest
-from foreign import Video, write_corpus
-
-from deepfake_ms.preprocessing.prepared import PREPARED_NAME, describe_request
-from deepfake_ms.preprocessing.settings import PreparationSettings
+from foreign import Video, add_corpus
 
 VIDEOS = [Video("a", "real", subset="test"), Video("b", "fake", subset="test"), Video("c", "fake")]
 
@@ -15,15 +12,8 @@ VIDEOS = [Video("a", "real", subset="test"), Video("b", "fake", subset="test"), 
 def prepared(tmp_path):
     """A folder with the faces of three corpora, prepared like those of the tiny runs."""
     for name, options in (("celebdf_v1", {}), ("celebdf_v2", {}), ("dfd_c23", {"compression": "c23"})):
-        folder = write_corpus(tmp_path / "prepared" / f"{name}-1", VIDEOS)
-        change_description(folder, **describe_request(name, options, PreparationSettings()), fingerprint=name)
-        change_description(folder, root="/elsewhere", files={}, prepared_at="1")
+        add_corpus(tmp_path / "prepared", name, VIDEOS, options)
     return tmp_path / "prepared"
-
-
-def change_description(folder, **changes) -> None:
-    path = folder / PREPARED_NAME
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def test_a_corpus_is_found_by_its_name(run, prepared, call):

@@ -1,7 +1,7 @@
 """A prepared folder of another corpus, with videos without a face; tests import it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import tiny_run
 
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS, SCHEMA, write_manifest
-from deepfake_ms.preprocessing.prepared import PREPARED_NAME
+from deepfake_ms.preprocessing.prepared import PREPARED_NAME, describe_request
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
 
@@ -75,3 +75,13 @@ def _face(folder: Path, video: Video, number: int, random: np.random.Generator) 
         "sha256": sha256_of(folder / name),
         "perceptual_hash": sha256_of(folder / name),
     }
+
+
+def add_corpus(prepared_root: Path, name: str, videos: Sequence[Video], options: Mapping | None = None) -> Path:
+    """A prepared corpus that commands find by its name, prepared with the same settings as the tiny runs' faces."""
+    folder = write_corpus(prepared_root / f"{name}-1", videos)
+    description = json.loads((folder / PREPARED_NAME).read_text())
+    request = describe_request(name, options or {}, PreparationSettings())
+    place = {"root": "/elsewhere", "files": {}, "prepared_at": "1"}
+    write_json(folder / PREPARED_NAME, {**description, **request, **place, "fingerprint": name})
+    return folder
