@@ -63,7 +63,11 @@ class TimmClassifier(DetectionModel):
                     "set gradient_checkpointing=false or frozen_backbone=false."
                 )
             self.backbone.requires_grad_(False)
-            _classifier_layer(self.backbone, backbone).requires_grad_(True)
+            layer = _classifier_layer(self.backbone, backbone).requires_grad_(True)
+            # The problem is convex. From timm's initial weights of EfficientNet, the loss starts at 3.7, and what a few
+            # epochs can learn is spent on forgetting them.
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
             self.train()
         if gradient_checkpointing:
             _enable_checkpointing(self.backbone, backbone)

@@ -97,8 +97,19 @@ def test_linear_probe_trains_only_its_classifier(backbone):
     assert changed == trained  # so BatchNorm's running statistics are unchanged
 
 
+def test_linear_probe_starts_undecided():
+    """From the weights that timm draws for EfficientNet, the loss would start above 3."""
+    model = tiny("test_efficientnet", frozen_backbone=True, input_size=32)
+    assert torch.equal(model(images()), torch.zeros(4, 2))
+    assert any(
+        weight.abs().max() > 0
+        for weight in tiny("test_efficientnet", input_size=32).backbone.get_classifier().parameters()
+    )
+
+
 def test_linear_probe_has_the_same_features_in_training_and_evaluation():
     model = tiny("test_resnet", frozen_backbone=True, backbone_options={"drop_rate": 0.5})
+    torch.nn.init.normal_(model.backbone.get_classifier().weight)  # it starts from zero
     assert model.training
     in_training = model(images())  # before any call of train()
     assert torch.equal(in_training, model.train()(images()))
