@@ -3,11 +3,11 @@
     python -m experiments.benchmarks.explanation
     python -m experiments.benchmarks.explanation --models genconvit_ed resnet50 --size full --batch-size 4
 
-Run it from the repository's root while nothing else is running. For each model, every method, over all views of the
-model (GenConViT has two, the ensemble four), alternates with one forward and backward pass of the whole model (log-odds
-of the class fake, gradients of the trained parameters), whose time per face is shown. The other columns are medians of
-the ratios; the goal is at most 4 for methods based on gradients or attention. Weights and images are random, which does
-not affect the time.
+Run it from the repository's root. Times are those of the processor, of all threads. For each model, every method, over
+all views of the model (GenConViT has two, the ensemble four), alternates with one forward and backward pass of the
+whole model (log-odds of the class fake, gradients of the trained parameters), whose time per face is shown. The other
+columns are medians of the ratios; the goal is at most 4 for methods based on gradients or attention. Weights and images
+are random, which does not affect the time.
 """
 
 import argparse
@@ -35,9 +35,9 @@ MODELS = ("genconvit_ed", "genconvit", "efficientnet_b7", "caddm", "linear_probe
 
 
 def seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def forward_and_backward(model: DetectionModel, image: torch.Tensor, classes: torch.Tensor) -> None:
