@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from deepfake_ms.data.perturbation import preparation_settings, recorded_settings
 from deepfake_ms.data.prepared_faces import PreparedFaces
@@ -21,6 +21,8 @@ from deepfake_ms.training.run import Run
 from deepfake_ms.training.run_log import RunLog
 from deepfake_ms.training.trainer import TrainerSettings, decisive_settings
 
+OWN_CORPUS = "own"
+"""Name of the run's own corpus in `test_sets`, to test its test videos in another preparation."""
 DECISIVE_GROUPS = ("split", "model", "optimization", "augmentation", "loss", "mask", "curriculum")
 
 
@@ -55,22 +57,45 @@ def find_test_faces(corpus: DictConfig, run: Run, preparation: DictConfig | None
     return _faces_of(corpus, settings, prepared_root)
 
 
+def own_corpus(run: Run) -> DictConfig:
+    """The settings of the corpus that a run was trained on, as far as finding its faces needs them."""
+    about = run.faces.about
+    return OmegaConf.create(
+        {"name": about["data_name"], "layout": OWN_CORPUS, "root": MISSING, "options": about.get("options", {})}
+    )
+
+
 def open_test_set(
     run: Run,
     corpus: DictConfig,
     prepared_root: Path,
     videos: str = AUTO,
-    preparation: DictConfig | None = None,
+    preparation: tuple[str | None, DictConfig | None] = (None, None),
     perturbation: Mapping | None = None,
 ) -> TestSet:
-    """A corpus as a test set of a run; the run's own test set if the run was trained on these very faces.
+    """A corpus as a test set of a run.
 
-    Arguments and errors as in `find_test_faces` and `TestSet.of_corpus`.
+    The corpus that the run was trained on gives the run's own test videos, also in another preparation.
+
+    Args:
+        run: to be tested.
+        corpus: its settings, as in ``conf/data``.
+        prepared_root: the parent of all prepared folders.
+        videos: see `TestSet.of_corpus`.
+        preparation: name, which becomes part of the test set's name, and settings of a choice of ``conf/preparation``;
+            without them, the settings of the run's own faces count.
+        perturbation: a choice of ``conf/perturbation``.
+
+    Raises:
+        UserError: as `find_test_faces`, `TestSet.of_run`, `TestSet.of_run_videos` and `TestSet.of_corpus`.
     """
-    faces = find_test_faces(corpus, run, preparation, prepared_root)
+    name, settings = preparation
+    faces = find_test_faces(corpus, run, settings, prepared_root)
     if faces.manifest_sha256 == run.faces.manifest_sha256:
         return TestSet.of_run(run, "test", perturbation)
-    return TestSet.of_corpus(str(corpus.name), faces, videos, perturbation)
+    if faces.about["data_name"] == run.config["data"]["name"]:
+        return TestSet.of_run_videos(run, faces, f"test_{name or faces.about['fingerprint']}", perturbation)
+    return TestSet.of_corpus(f"{corpus.name}_{name}" if name else str(corpus.name), faces, videos, perturbation)
 
 
 def _faces_of(corpus: DictConfig, settings: PreparationSettings, prepared_root: Path) -> PreparedFaces:

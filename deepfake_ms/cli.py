@@ -8,7 +8,7 @@ import os
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -183,8 +183,7 @@ def compose_corpus(name: str, changes: Mapping[str, Any] | None = None) -> DictC
     Raises:
         UserError: there is no such file; the nearest name is given.
     """
-    within_command = GlobalHydra.instance().is_initialized()
-    with nullcontext() if within_command else hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+    with _within_hydra():
         known = GlobalHydra.instance().config_loader().get_group_options("data")
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
@@ -192,6 +191,13 @@ def compose_corpus(name: str, changes: Mapping[str, Any] | None = None) -> DictC
             raise UserError(f"There is no test set {name}: {hint}; test and validation are the run's own faces.")
         corpus = hydra.compose("prepare", overrides=[f"data={name}"]).data
     return OmegaConf.merge(corpus, {key: value for key, value in (changes or {}).items() if value})
+
+
+def _within_hydra() -> AbstractContextManager:
+    """Hydra as the running command has started it, or started for this package's own files."""
+    if GlobalHydra.instance().is_initialized():
+        return nullcontext()
+    return hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3")
 
 
 def complete_overrides(arguments: Sequence[str]) -> list[str]:
@@ -275,7 +281,7 @@ def _refuse_other_kinds(as_in_files: Mapping[str, Any], chosen: Mapping[str, Any
 
 
 def load_choice(group: str, choice: str, key: str) -> DictConfig:
-    """The settings of a choice of a config group, such as ``conf/mask/eyes.yaml``; to be called inside a command.
+    """The settings of a choice of a config group, such as ``conf/mask/eyes.yaml``.
 
     Args:
         group: the config group.
@@ -286,7 +292,8 @@ def load_choice(group: str, choice: str, key: str) -> DictConfig:
         UserError: there is no such choice.
     """
     try:
-        return hydra.compose(overrides=[f"+{group}={choice}"])[group]
+        with _within_hydra():
+            return hydra.compose(overrides=[f"+{group}={choice}"])[group]
     except HydraException as error:
         raise UserError(f"{key}={choice}: there is no conf/{group}/{choice}.yaml.") from error
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from deepfake_ms.assembly import open_test_set, trainer_settings
-from deepfake_ms.cli import compose_corpus, entry_point
-from deepfake_ms.evaluation.scores import evaluate
+from deepfake_ms.assembly import OWN_CORPUS, open_test_set, own_corpus, trainer_settings
+from deepfake_ms.cli import compose_corpus, entry_point, load_choice
+from deepfake_ms.errors import UserError
+from deepfake_ms.evaluation.scores import evaluate, headline
 from deepfake_ms.evaluation.show import print_overview, print_scores
 from deepfake_ms.evaluation.test_set import OWN, TestSet
 from deepfake_ms.training.progress import rank_zero_console
@@ -18,23 +20,48 @@ def main(cfg: DictConfig) -> None:
     trainer, console = trainer_settings(cfg), rank_zero_console()
     prepared = Path(cfg.prepared) if cfg.prepared else None
     run = Run.open(Path(cfg.run), prepared, Path(cfg.prepared_root))
-    found = []
-    for test_set in [_test_set(entry, run, cfg) for entry in cfg.test_sets or [cfg.test_set]]:
+    preparation = HydraConfig.get().runtime.choices.get("preparation")
+    found = {}
+    for test_set in [choose_test_set(entry, run, cfg, preparation) for entry in cfg.test_sets or [cfg.test_set]]:
+        if test_set.name in found:
+            raise UserError(f"test_sets names {test_set.name} twice: name each test set once.")
         if scores := evaluate(run, test_set, trainer, console, cfg.checkpoint, cfg.missing):
             print_scores(scores, run, console)
-            found.append(scores)
+            found[test_set.name] = scores
     if len(found) > 1:
-        print_overview(found, console)
+        print_overview(list(found.values()), console)
+    if cfg.logger.wandb and found:
+        from deepfake_ms.training.wandb_summary import log_summary  # takes half a second to import
+
+        settings, title = OmegaConf.to_container(cfg.logger, resolve=True), f"evaluate {', '.join(found)}"
+        log_summary(run.folder / "evaluation", settings, run, "evaluate", title, dict(headline(found)))
 
 
-def _test_set(entry: str | DictConfig, run: Run, cfg: DictConfig) -> TestSet:
-    """The test set that an entry of `test_sets` names: ``NAME``, or ``{NAME: videos}``."""
-    name, videos = next(iter(entry.items())) if OmegaConf.is_dict(entry) else (entry, cfg.videos)
+def choose_test_set(entry: str | DictConfig, run: Run, cfg: DictConfig, preparation: str | None) -> TestSet:
+    """The test set that an entry of `test_sets` names.
+
+    Args:
+        entry: ``NAME``, ``{NAME: videos}`` or ``{NAME: {videos: ..., preparation: ...}}``. The name is that of a
+            corpus, or ``test``, ``validation`` or ``own``: the run's own test videos in another preparation.
+        run: to be tested.
+        cfg: of ``conf/evaluate.yaml``; its `videos` and `preparation` count where the entry has none.
+        preparation: name of the choice in ``cfg.preparation``, if there is one.
+
+    Raises:
+        UserError: there is no such corpus or preparation, its faces are not prepared, or its videos cannot be chosen.
+    """
+    name, options = next(iter(entry.items())) if OmegaConf.is_dict(entry) else (entry, {})
+    options = OmegaConf.to_container(options) if OmegaConf.is_dict(options) else {"videos": options} if options else {}
+    if unknown := options.keys() - {"videos", "preparation"}:
+        raise UserError(f"test_sets: {name} has no setting {', '.join(unknown)}: set videos or preparation.")
     perturbation = OmegaConf.to_container(cfg.perturbation)
     if name in OWN:
         return TestSet.of_run(run, name, perturbation)
-    corpus = compose_corpus(name, {} if cfg.test_sets else cfg.data)
-    return open_test_set(run, corpus, Path(cfg.prepared_root), videos, cfg.get("preparation"), perturbation)
+    chosen = preparation, cfg.get("preparation")
+    if own := options.get("preparation"):
+        chosen = own, load_choice("preparation", own, f"test_sets: preparation of {name}")
+    corpus = own_corpus(run) if name == OWN_CORPUS else compose_corpus(name, {} if cfg.test_sets else cfg.data)
+    return open_test_set(run, corpus, Path(cfg.prepared_root), options.get("videos", cfg.videos), chosen, perturbation)
 
 
 if __name__ == "__main__":

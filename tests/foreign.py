@@ -77,11 +77,17 @@ def _face(folder: Path, video: Video, number: int, random: np.random.Generator) 
     }
 
 
-def add_corpus(prepared_root: Path, name: str, videos: Sequence[Video], options: Mapping | None = None) -> Path:
-    """A prepared corpus that commands find by its name, prepared with the same settings as the tiny runs' faces."""
-    folder = write_corpus(prepared_root / f"{name}-1", videos)
+def add_corpus(
+    prepared_root: Path,
+    name: str,
+    videos: Sequence[Video],
+    options: Mapping | None = None,
+    settings: PreparationSettings = PreparationSettings(),  # noqa: B008 frozen
+) -> Path:
+    """A prepared corpus that commands find by its name, by default prepared like the faces of the tiny runs."""
+    folder = write_corpus(prepared_root / f"{name}-{len(list(prepared_root.glob('*')))}", videos)
     description = json.loads((folder / PREPARED_NAME).read_text())
-    request = describe_request(name, options or {}, PreparationSettings())
+    request = describe_request(name, options or {}, settings)
     place = {"root": "/elsewhere", "files": {}, "prepared_at": "1"}
     write_json(folder / PREPARED_NAME, {**description, **request, **place, "fingerprint": name})
     return folder

@@ -31,16 +31,18 @@ def protocol_card(run: Run, test_set: TestSet, checkpoint: str, coverage: Covera
         coverage: of the test set, if it is known.
     """
     data, split = run.config["data"], run.config["split"]
+    faces = test_set.faces.about
     frames, crop = describe_preparation(test_set.faces.about.get("preparation", {}))
     trained_on = describe_preparation(run.faces.about.get("preparation", {}))
     if (frames, crop) != trained_on:
         crop += f"; trained on {', '.join(trained_on)}"
     balanced = len(run.training_rows)
     if test_set.own:
-        tested = f"{data['name']} {data['fingerprint']}, {test_set.name} set of split {split['policy']}"
+        subset = "validation" if test_set.is_validation else "test"
+        tested = f"{faces['data_name']} {faces['fingerprint']}, {subset} set of split {split['policy']}"
     else:
         chosen = "its test list" if test_set.videos == LISTED else "all its videos"
-        tested = f"{test_set.faces.about['data_name']} {test_set.faces.about['fingerprint']}, {chosen}"
+        tested = f"{faces['data_name']} {faces['fingerprint']}, {chosen}"
     last, changes = run.curriculum.stages[-1], test_set.perturbation
     best = checkpoint == SELECTED and last.carry == "best"
     return {

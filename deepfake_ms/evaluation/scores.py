@@ -1,6 +1,7 @@
 """Scores of a finished run on a test set, with their provenance."""
 
 import math
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 import torch
@@ -122,6 +123,18 @@ def evaluate(
     write_json(folder / SCORES_NAME, scores)
     write_atomically(folder / VIDEOS_NAME, _videos(predictions, thresholds, temperatures).to_csv(index=False))
     return scores
+
+
+def headline(found: Mapping[str, dict]) -> Iterator[tuple[str, float]]:
+    """The metrics of several test sets under flat names, such as ``dfd/video/at_validation_threshold/accuracy``.
+
+    Args:
+        found: name of the test set → its scores, from `evaluate`; those without labels have no metrics.
+    """
+    for name, scores in found.items():
+        for part, table in (("", "metrics"), ("at_validation_threshold/", "metrics_at_validation_thresholds")):
+            for level, values in scores.get(table, {}).items():
+                yield from ((f"{name}/{level}/{part}{key}", each) for key, each in values.items() if each is not None)
 
 
 def _measure(

@@ -67,6 +67,33 @@ class TestSet:
         return cls(_name(subset, changes), run.faces, run.rows(subset), changes, LISTED if listed else None)
 
     @classmethod
+    def of_run_videos(cls, run: Run, faces: PreparedFaces, name: str, perturbation: Mapping | None = None) -> Self:
+        """The run's own test videos in another preparation of the same corpus, e.g. with other crops.
+
+        Args:
+            run: its split gives the videos.
+            faces: of the same corpus.
+            name: of the test set.
+            perturbation: a choice of ``conf/perturbation``; its name becomes part of the test set's name.
+
+        Raises:
+            UserError: the split divides the frames of videos, none of the videos is there, or the perturbation is
+                invalid.
+        """
+        policy = run.config["split"]["policy"]
+        if policy == "paper_frames":
+            raise UserError(
+                f"{run.folder} was trained with split=paper_frames, which divides the frames of videos: its test set "
+                "is defined in its own preparation only."
+            )
+        own = set(run.faces.manifest["video_id"].iloc[run.rows("test")])
+        rows = np.flatnonzero(faces.manifest["video_id"].isin(own))
+        if not len(rows):
+            raise UserError(f"{faces.folder} has none of the test videos of {run.folder}: prepare the same corpus.")
+        changes = _changes(perturbation)
+        return cls(_name(name, changes), faces, rows, changes, LISTED if policy == "official" else None)
+
+    @classmethod
     def of_corpus(
         cls, name: str, faces: PreparedFaces, videos: str = AUTO, perturbation: Mapping | None = None
     ) -> Self:
@@ -94,6 +121,8 @@ class TestSet:
         taken = LISTED if videos != ALL and (listed & labelled).any() else ALL
         chosen = labelled & listed if taken == LISTED else labelled if labelled.any() else labels == UNLABELLED
         changes = _changes(perturbation)
+        if videos == ALL and (listed & labelled).any():
+            name += "_all"  # beside the results on the test list
         return cls(_name(name, changes), faces, np.flatnonzero(chosen), changes, taken, own=False)
 
     @property

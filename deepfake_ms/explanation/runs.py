@@ -108,10 +108,10 @@ def explain_runs(folders: Sequence[Path], settings: Mapping, console: Console) -
         for name, pixels in strips.items():
             write_image(folder / "faces" / f"{_file_name(name)}.png", pixels)
     if settings["logger"]["wandb"]:
-        from deepfake_ms.explanation.wandb_log import log_explanation  # takes half a second to import
+        from deepfake_ms.training.wandb_summary import log_summary  # takes half a second to import
 
-        plain, keys = shares[shares["minus"] == ""], ("detector", "view", "region", "measure")
-        log_explanation(folder, settings["logger"], first.run, heading, plain, keys, strips)
+        means = _means(shares[shares["minus"] == ""], ("detector", "view", "region", "measure"))
+        log_summary(folder, settings["logger"], first.run, "explain", heading, means, strips)
     shown_faces = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
     console.print(f"{shown_faces}, and region shares over {len(of)} faces: {folder / 'page.html'}")
     return folder
@@ -148,12 +148,17 @@ def measure_reliance(folders: Sequence[Path], settings: Mapping, console: Consol
     heading = f"What {' and '.join(runs)} need{'s' if len(runs) == 1 else ''}"
     write_page(folder / "page.html", heading, first.record["synthetic"], sentences, tables)
     if settings["logger"]["wandb"]:
-        from deepfake_ms.explanation.wandb_log import log_explanation  # takes half a second to import
+        from deepfake_ms.training.wandb_summary import log_summary  # takes half a second to import
 
-        keys = ("run", "measure", "region", "fill", "comparison")
-        log_explanation(folder, settings["logger"], first, heading, pd.concat(lines), keys)
+        means = _means(pd.concat(lines), ("run", "measure", "region", "fill", "comparison"))
+        log_summary(folder, settings["logger"], first, "explain", heading, means)
     console.print(f"Reliance on {', '.join(masks)}: {folder / 'page.html'}")
     return folder
+
+
+def _means(lines: pd.DataFrame, keys: Sequence[str]) -> dict[str, float]:
+    """Mean of every line under the values of its keys, such as ``base seed 0/image/eyes/share``."""
+    return {"/".join(filter(None, line[list(keys)])): line["mean"] for _, line in lines.iterrows()}
 
 
 def _check(settings: Mapping, method: str) -> None:

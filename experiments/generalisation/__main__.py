@@ -77,9 +77,11 @@ def study(options: argparse.Namespace, console: Console) -> None:
         UserError: there are no finished runs, or the faces of a test set are not prepared.
     """
     cells, runs, protocols = find_cells(options, console)
-    suite = compose(f"suite={options.suite}", "run=.", config_name="evaluate")
+    place = f"prepared_root='{options.prepared_root}'"
+    suite = compose(f"suite={options.suite}", "run=.", place, config_name="evaluate")
     settings = trainer_settings(suite)
-    tested = test_detectors(cells, runs, suite, options.prepared_root, settings, console)
+    preparation = options.suite if suite.get("preparation") is not None else None
+    tested = test_detectors(cells, runs, suite, preparation, settings, console)
     chosen = options.perturbations, options.levels
     perturbed = perturb_detectors(cells, runs, *chosen, options.prepared_root, settings, console)
     found = Findings(

@@ -8,8 +8,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from deepfake_ms.assembly import open_test_set
-from deepfake_ms.cli import compose_corpus
+from deepfake_ms.evaluate import choose_test_set
 from deepfake_ms.evaluation.breakdown import break_down, group_videos
 from deepfake_ms.evaluation.coverage import Coverage, with_missing
 from deepfake_ms.evaluation.predictions import SELECTED, read_predictions
@@ -58,7 +57,7 @@ def test_detectors(
     cells: Mapping[Detector, Sequence[Cell]],
     runs: Mapping[Detector, Path],
     suite: DictConfig,
-    prepared_root: Path,
+    preparation: str | None,
     settings: TrainerSettings,
     console: Console,
 ) -> dict[tuple[Detector, str], Tested]:
@@ -68,7 +67,7 @@ def test_detectors(
         cells: complete runs of each detector.
         runs: folder of the runs of each detector's corpus and model.
         suite: a choice of ``conf/suite``, as ``deepfake-ms evaluate`` composes it.
-        prepared_root: where the faces of all corpora are searched.
+        preparation: name of the preparation that the suite chooses; None for that of the runs' own faces.
         settings: hardware.
         console: prints one line per detector and test set.
 
@@ -81,13 +80,12 @@ def test_detectors(
     found = {}
     for detector, seeds in cells.items():
         for entry in suite.test_sets:
-            name, videos = next(iter(entry.items())) if OmegaConf.is_dict(entry) else (entry, suite.videos)
+            name = next(iter(entry)) if OmegaConf.is_dict(entry) else entry
             console.print(f"{detector.name}: {name}, {len(seeds)} seeds")
             predictions, scores = {}, {}
             for cell in seeds:
-                run = Run.open(runs[detector] / cell.name, None, prepared_root)
-                corpus = compose_corpus(name)
-                test_set = open_test_set(run, corpus, prepared_root, videos, suite.get("preparation"))
+                run = Run.open(runs[detector] / cell.name, None, Path(suite.prepared_root))
+                test_set = choose_test_set(entry, run, suite, preparation)
                 scores[cell.seed] = evaluate(run, test_set, settings, Console(quiet=True), missing=suite.missing)
                 coverage = None if test_set.own else Coverage.of(test_set, suite.missing)
                 predictions[cell.seed] = with_missing(read_predictions(run, test_set, SELECTED), coverage)

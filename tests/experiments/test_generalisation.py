@@ -42,7 +42,7 @@ def test_the_matrix_has_every_detector_on_every_corpus(found):
     names = ("base, trained on tiny", "RF, trained on tiny")
     assert {key[:2] for key in video.index} == {(name, corpus) for name in names for corpus in CORPORA}
     predictions = pd.read_parquet(
-        found / "runs/tiny/small/table2_rf/seed_0/evaluation/shift_people/selected/predictions.parquet"
+        found / "runs/tiny/small/table2_rf/seed_0/evaluation/shift_people_all/selected/predictions.parquet"
     )
     videos = predictions.groupby("video_id").agg(label=("label", "first"), score=("fake_probability", "mean"))
     videos.loc["faceless"] = [1, 0.5]

@@ -1,12 +1,12 @@
-"""An explanation as a Weights & Biases run of its own: the faces as images, shares or reliance in the summary."""
+"""An evaluation or explanation of a run as a Weights & Biases run of its own: numbers in its summary, pictures."""
 
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import pandas as pd
 import wandb
 
 from deepfake_ms.errors import UserError
@@ -14,25 +14,25 @@ from deepfake_ms.training.run import Run
 from deepfake_ms.training.wandb_run import require_login
 
 
-def log_explanation(
+def log_summary(
     folder: Path,
     settings: Mapping,
     run: Run,
+    job_type: str,
     title: str,
-    lines: pd.DataFrame,
-    keys: Sequence[str],
+    summary: Mapping[str, float],
     pictures: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> None:
-    """Log the content of an explanation's page; its W&B run has the job type ``explain``.
+    """Log numbers and pictures to a new W&B run.
 
     Args:
-        folder: of the page; ``<folder>/wandb`` holds W&B's files.
+        folder: ``<folder>/wandb`` holds W&B's files.
         settings: of ``conf/logger``.
-        run: the first of the explained runs; its data and configuration describe the W&B run.
+        run: that was evaluated or explained; its data and configuration describe the W&B run.
+        job_type: of the W&B run, ``evaluate`` or ``explain``.
         title: name of the W&B run.
-        lines: from `summarise_shares` or `summarise_reliance`.
-        keys: columns whose values make up the name of a line's mean in the summary: ``<detector>/<view>/<region>/...``.
-        pictures: sample id → one face with its attributions, RGB uint8 [H, W, 3].
+        summary: key → number; NaN is left out.
+        pictures: caption → RGB uint8 [H, W, 3].
 
     Raises:
         UserError: an online run is requested without a login, or W&B does not start.
@@ -45,10 +45,10 @@ def log_explanation(
         logged = wandb.init(
             project=settings["project"],
             group=settings["group"],
-            job_type="explain",
+            job_type=job_type,
             name=title,
             tags=[config["data"]["name"], config["model"]["name"], *(["synthetic"] if synthetic else [])],
-            config={"explained": str(run.folder), "config": config, "synthetic": synthetic},
+            config={"run": str(run.folder), "config": config, "synthetic": synthetic},
             dir=folder,
             mode=os.environ.get("WANDB_MODE") or ("offline" if settings["offline"] else "online"),
             reinit="finish_previous",
@@ -60,6 +60,5 @@ def log_explanation(
         ) from error
     if pictures:
         logged.log({"faces": [wandb.Image(pixels, caption=name) for name, pixels in pictures.items()]})
-    named = {"/".join(filter(None, line[list(keys)])): line["mean"] for _, line in lines.iterrows()}
-    logged.summary.update({name: value for name, value in named.items() if not np.isnan(value)})
+    logged.summary.update({name: value for name, value in summary.items() if not math.isnan(value)})
     logged.finish()
