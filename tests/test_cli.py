@@ -364,7 +364,7 @@ def test_a_wrong_setting_is_refused_before_training(overrides, sentence):
         ("runs_root=null", "runs_root=null: set runs_root=..., or leave it out."),
         ("prepared_root=null", "prepared_root=null: set prepared_root=..., or leave it out."),
         ("model=null", "model=null: leave it out, or choose one of bit, caddm, "),
-        ("experiment=null", "experiment=null: leave it out, or choose one of loss_weight, "),
+        ("experiment=null", "experiment=null: leave it out, or choose one of leave_out_deepfakes, "),
     ],
 )
 def test_a_value_of_another_kind_is_refused(call, override, sentence):
@@ -404,7 +404,7 @@ def test_help_and_job_config(call, tmp_path):
     assert status == 0
     shown = " ".join(shown.split())
     assert shown.startswith("deepfake-ms train is powered by Hydra")
-    assert "experiment: loss_weight, mechanism_rf_mouth_mask" in shown
+    assert "experiment: leave_out_deepfakes, leave_out_face2face" in shown
     assert "size: full, lite, small" in shown
     assert "mask: eyes, eyes_and_mouth, face, mouth, nose, random_boxes" in shown
     status, shown, _ = call("train", "--cfg", "job", "loss=weighted", "augmentation=none", "size=full")
@@ -436,7 +436,7 @@ def test_a_typo_is_an_error_that_names_the_nearest_key(call, overrides, named):
         (("train", "data=folder", "data.root=nowhere"), "run `deepfake-ms prepare"),
         (("evaluate", "run=nowhere"), "run.json is missing"),
         (("evaluate",), "run is not set"),
-        (("explain", "what=nonsense"), "choose from masks, augmentations, gradcam"),
+        (("explain", "what=nonsense"), "choose from masks, augmentations, perturbations, gradcam"),
         (("explain", "what=gradcam", "run=nowhere"), "run.json is missing"),
     ],
 )

@@ -111,7 +111,7 @@ def test_reliance_page(runs, tmp_path):
     ("overrides", "sentence"),
     [
         (["what=gradcam"], r"what=gradcam explains finished runs: give run=FOLDER or runs="),
-        (["what=shap"], r"what=shap is unknown; choose from masks, augmentations, gradcam"),
+        (["what=shap"], r"what=shap is unknown; choose from masks, augmentations, perturbations, gradcam"),
         (["what=gradcam", "run={mep}", "faces=[999]"], r"faces: 999 is not in the test set of .*for example, 036"),
         (["what=gradcam", "run={mep}", "count=0"], r"count=0: ask for at least one face"),
         (["what=gradcam", "run={mep}", "target=both"], r"target=both is unknown; choose from predicted, fake, real"),
