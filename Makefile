@@ -17,6 +17,7 @@ TRAINER ?= cpu
 SEEDS ?= 0,1,2
 JOBS ?= 2
 OVERRIDES ?=
+TEST_JOBS ?= 2
 DRY_RUN ?=
 CORPUS := data=$(DATA) data.name=$(NAME) $(if $(ROOT),"data.root=$(ROOT)")
 RUN = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) size=$(SIZE) trainer=$(TRAINER) $(OVERRIDES))
@@ -84,8 +85,8 @@ generalisation: $(INSTALLED)  ## train five detectors on drawn faces, test them 
 	$(BIN)/python -m experiments.generalisation --runs runs/miniature_shortcut/genconvit_ed_lite \
 		runs/miniature/genconvit_ed_lite
 
-test: $(INSTALLED) lint  ## check style and run the tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED) lint  ## check style and run the tests, in TEST_JOBS processes
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 test-slow: $(INSTALLED)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -6,6 +6,7 @@ python -m experiments.mechanism                AUROC on drawn fakes with and wit
 python -m experiments.mechanism.curves         when masking pays: its effect over strength and share of the artefacts
 python -m experiments.mechanism.perturbed      the price of training without augmentation, on perturbed test faces
 python -m experiments.figure2                  where detectors look and what they need, after every stage
+python -m experiments.generalisation           detectors on other corpora and on degraded faces
 python -m experiments.real_samples             cross-validation on a few real faces
 python -m experiments.paper_audit              which F1 averaging can explain a published accuracy and F1
 python -m experiments.wandb                    the Weights & Biases report of a table's runs
@@ -14,5 +15,6 @@ python -m experiments.benchmarks.preparation_memory
 python -m experiments.benchmarks.loading       speed of loading training faces
 python -m experiments.benchmarks.training      overhead of the training run
 python -m experiments.benchmarks.explanation   cost of attributions per face
+python -m experiments.benchmarks.evaluation    cost of scoring a run on many test sets
 python -m experiments.benchmarks.levers        what makes lite models fast, and what it costs in AUROC
 """

@@ -135,7 +135,7 @@ def test_a_perturbed_test_set_has_results_of_its_own(trained, call, here):
     plain = pd.read_parquet(here / RUN / "evaluation/test/selected/predictions.parquet")
     status, printed, errors = call("evaluate", f"run={RUN}", "perturbation=gaussian_noise")
     assert status == 0, errors
-    assert "perturbed by gaussian_noise, level 3" in printed
+    assert "Perturbation: gaussian_noise, level 3" in printed
     folder = here / RUN / "evaluation/test_gaussian_noise_3/selected"
     noisy = pd.read_parquet(folder / "predictions.parquet")
     assert noisy["sample_id"].tolist() == plain["sample_id"].tolist()

@@ -85,6 +85,13 @@ class FaceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def describe_swaps(self) -> str | None:
+        """How many fakes have a source to be swapped with, in a sentence; None without facial swap."""
+        if self.partners is None:
+            return None
+        fakes = np.count_nonzero(self.labels == FAKE)
+        return f"Facial swap: {np.count_nonzero(self.partners != NO_PARTNER)} of {fakes} fakes have a source."
+
     def pixels(self, position: int, epoch: int = 0) -> np.ndarray:
         """The image of an item: uint8 RGB [input_size, input_size, 3]."""
         return self._pixels_and_box(position, epoch)[0]

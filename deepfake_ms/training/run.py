@@ -8,18 +8,17 @@ from typing import Self
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
 from deepfake_ms.data.augmentation import build_augmentation
 from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.data.face_masks import FaceMask
-from deepfake_ms.data.face_pairs import NO_PARTNER, find_partners
+from deepfake_ms.data.face_pairs import find_partners
 from deepfake_ms.data.loaders import StageData
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_json
-from deepfake_ms.labels import CLASS_NAMES, FAKE
 from deepfake_ms.manifest import MANIFEST_NAME
 from deepfake_ms.provenance import code_digest, code_version, library_versions
 from deepfake_ms.randomness import key
@@ -162,8 +161,6 @@ class Run:
         kinds, partners = stage.augmentation["facial_swap"], None
         if kinds:
             partners = find_partners(manifest, self.training_rows, self.rows("train"))
-            fakes = int((manifest["label"].iloc[self.training_rows] == CLASS_NAMES[FAKE]).sum())
-            rank_zero_info(f"Facial swap: {np.count_nonzero(partners != NO_PARTNER)} of {fakes} fakes have a source.")
         training = FaceDataset(
             manifest,
             self.training_rows,

@@ -75,6 +75,8 @@ def train_stages(
             find_parts(detector.model, later.freeze)  # so that a misspelt name stops the run before the first stage
         data = run.stage_data(stage, detector, settings.num_workers)
         run.claim()
+        if swaps := data.training.describe_swaps():
+            console.print(swaps, highlight=False)
         try:
             trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SIGTERMException:

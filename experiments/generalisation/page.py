@@ -4,15 +4,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deepfake_ms.evaluation.protocol_card import FIELDS
+from deepfake_ms.evaluation.protocol_card import FIELDS, differences
 from deepfake_ms.explanation.page import TextTable
 from experiments.markdown import estimate
 
+PUBLISHED = Path(__file__).parent / "published.csv"
+"""Published AUROCs with the parts of their protocol cards that their sources state."""
 WORST = 20
 """Groups on the page; groups.csv has all."""
 COLOURS = ("#555555", "#1b5e8c", "#c2571a", "#3a7d44", "#8a4f9e", "#b8860b")
@@ -36,8 +39,27 @@ class Findings:
         yield self._groups_table()
         if len(self.robustness):
             yield self._drops_table()
+        if published := list(self._published_rows()):
+            header = [
+                "detector",
+                "test set",
+                "level",
+                "published AUROC",
+                "source",
+                "what differs from the numbers here",
+            ]
+            yield TextTable("Published, not measured here", header, published)
         header = ["detector", "test set", *FIELDS.values()]
         yield TextTable("Protocol cards", header, self.cards[["detector", "test_set", *FIELDS]].to_numpy().tolist())
+
+    def _published_rows(self) -> Iterator[list[str]]:
+        """Published numbers on the same test sets, with what differs in protocol; none beside drawn faces."""
+        ours = self.cards.drop_duplicates("test_set").set_index("test_set")
+        for line in pd.read_csv(PUBLISHED, dtype=str, keep_default_na=False).to_dict("records"):
+            if line["test_set"] in ours.index:
+                differing = differences(ours.loc[line["test_set"]].to_dict(), {**line, "level": ""})
+                texts = [line[name] for name in ("detector", "test_set", "level", "auroc", "source")]
+                yield [*texts, "; ".join(differing) or "nothing"]
 
     def pictures(self) -> list[str]:
         """The figures as SVG elements."""

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from deepfake_ms.evaluation.scores import evaluate
 from deepfake_ms.evaluation.test_set import TestSet
 from experiments.generalisation import __main__ as generalisation
+from experiments.generalisation.page import Findings
 
 VIDEOS = [
     *(Video(f"real{number}", "real", subset="test") for number in range(3)),
@@ -67,6 +68,22 @@ def test_the_page_has_both_figures_and_the_cards(found):
     assert page.count("<svg") == 2
     for part in ("Protocol cards", "its test list", "Operating points per video", "SYNTHETIC", "face size: 128 to 256"):
         assert part in page
+
+
+def test_published_numbers_stand_beside_ours_with_what_differs(found):
+    tables = {
+        name: pd.read_csv(found / f"output/{name}_SYNTHETIC.csv").assign(test_set="celebdf_v2")
+        for name in ("matrix", "operating_points", "groups", "robustness", "cards")
+    }
+    tables["matrix"] = tables["matrix"].fillna({"minus": ""})
+    tables["robustness"] = tables["robustness"].fillna({"minus": ""})
+    (table,) = [each for each in Findings(**tables).tables() if each.title.startswith("Published")]
+    rows = {(row[0], row[2]): row for row in table.rows}
+    assert rows["Xception", "frame"][3:5] == [".737", "DeepfakeBench README table"]
+    assert "frames: 1 per second here, 32 evenly spaced per video there" in rows["Xception", "frame"][5]
+    assert "Level" not in rows["Xception", "frame"][5]
+    drawn = {**tables, "cards": tables["cards"].assign(test_set="shift_people")}
+    assert not [each for each in Findings(**drawn).tables() if each.title.startswith("Published")]
 
 
 def test_runs_that_are_not_there_are_named(tmp_path, capsys):

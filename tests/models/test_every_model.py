@@ -181,6 +181,8 @@ def check_export_agrees(config: DictConfig) -> None:
 
 def check_attribution(config: DictConfig) -> None:
     model = build(config).eval()
+    if getattr(model, "frozen_backbone", False):
+        torch.nn.init.normal_(model.backbone.get_classifier().weight)  # a linear probe starts from zero
     image, labels = (make_batch(model, [0, 1])[name] for name in ("image", "label"))
     for view in views_of(model):
         members = view.name.split()[:-1]  # of the ensemble
