@@ -75,7 +75,8 @@ def open_test_set(
 ) -> TestSet:
     """A corpus as a test set of a run.
 
-    The corpus that the run was trained on gives the run's own test videos, also in another preparation.
+    The corpus that the run was trained on gives the run's own test videos, also in another preparation. Of a corpus
+    that is part of what the run was trained on, the videos that it was trained or validated on are left out.
 
     Args:
         run: to be tested.
@@ -95,7 +96,8 @@ def open_test_set(
         return TestSet.of_run(run, "test", perturbation)
     if faces.about["data_name"] == run.config["data"]["name"]:
         return TestSet.of_run_videos(run, faces, f"test_{name or faces.about['fingerprint']}", perturbation)
-    return TestSet.of_corpus(f"{corpus.name}_{name}" if name else str(corpus.name), faces, videos, perturbation)
+    title = f"{corpus.name}_{name}" if name else str(corpus.name)
+    return TestSet.of_corpus(title, faces, videos, perturbation).without_training_videos(run)
 
 
 def _faces_of(corpus: DictConfig, settings: PreparationSettings, prepared_root: Path) -> PreparedFaces:

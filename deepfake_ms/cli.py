@@ -46,6 +46,7 @@ STAGE_GROUPS = ("mask", "augmentation", "loss", "optimization")
 """Config groups that a stage of a curriculum can name a choice of."""
 
 OPEN = (
+    "data.options.",
     "curriculum.stages.",
     "trainer.lightning.",
     "optimization.optimizer.",
@@ -185,12 +186,19 @@ def compose_corpus(name: str, changes: Mapping[str, Any] | None = None) -> DictC
     """
     with _within_hydra():
         known = GlobalHydra.instance().config_loader().get_group_options("data")
+        if name == "union":
+            raise UserError("test_set=union: name the corpora one by one, in test_sets=[...].")
         if name not in known:
+            name = str(name)
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f"the nearest is {nearest[0]}" if nearest else f"choose from {', '.join(known)}"
             raise UserError(f"There is no test set {name}: {hint}; test and validation are the run's own faces.")
         corpus = hydra.compose("prepare", overrides=[f"data={name}"]).data
-    return OmegaConf.merge(corpus, {key: value for key, value in (changes or {}).items() if value})
+    changes = {key: value for key, value in (changes or {}).items() if value}
+    if unknown := changes.get("options", {}).keys() - corpus.options.keys():
+        options = f"it has {', '.join(corpus.options)}" if corpus.options else "it has none"
+        raise UserError(f"data.options: {name} has no option {', '.join(sorted(unknown))}; {options}.")
+    return OmegaConf.merge(corpus, changes)
 
 
 def _within_hydra() -> AbstractContextManager:
@@ -221,7 +229,7 @@ def complete_overrides(arguments: Sequence[str]) -> list[str]:
 
 def _join(corpora: str) -> list[str]:
     """The overrides for ``data=[a,b]``: a corpus that joins the corpora a and b, called ``a+b``."""
-    names = [name.strip() for name in corpora.strip("[]").split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in corpora.strip("[]").split(",") if name.strip()))
     parts = [f"+data@data.parts.{name}={name}" for name in names]
     return ["data=union", f"data.name={'+'.join(names)}", *parts]
 

@@ -10,7 +10,7 @@ from deepfake_ms.cli import compose_corpus, entry_point, load_choice
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.scores import evaluate, headline
 from deepfake_ms.evaluation.show import print_overview, print_scores
-from deepfake_ms.evaluation.test_set import OWN, TestSet
+from deepfake_ms.evaluation.test_set import AUTO, OWN, TestSet
 from deepfake_ms.training.progress import rank_zero_console
 from deepfake_ms.training.run import Run
 
@@ -50,13 +50,22 @@ def choose_test_set(entry: str | DictConfig, run: Run, cfg: DictConfig, preparat
     Raises:
         UserError: there is no such corpus or preparation, its faces are not prepared, or its videos cannot be chosen.
     """
+    if OmegaConf.is_dict(entry) and len(entry) != 1:
+        raise UserError(f"test_sets: {entry} names {len(entry)} test sets: write each in braces of its own.")
     name, options = next(iter(entry.items())) if OmegaConf.is_dict(entry) else (entry, {})
     options = OmegaConf.to_container(options) if OmegaConf.is_dict(options) else {"videos": options} if options else {}
     if unknown := options.keys() - {"videos", "preparation"}:
         raise UserError(f"test_sets: {name} has no setting {', '.join(unknown)}: set videos or preparation.")
     perturbation = OmegaConf.to_container(cfg.perturbation)
     if name in OWN:
+        if options or preparation or any(cfg.data.values()) or cfg.videos != AUTO:
+            raise UserError(
+                f"{name} is the run's own {name} set as it was prepared: leave out videos, preparation and data; for "
+                "its test videos in other crops, use test_sets=[{own: {preparation: wide}}]."
+            )
         return TestSet.of_run(run, name, perturbation)
+    if cfg.test_sets and any(cfg.data.values()):
+        raise UserError("data.* describes a single test_set: leave it out with test_sets, or test one after the other.")
     chosen = preparation, cfg.get("preparation")
     if own := options.get("preparation"):
         chosen = own, load_choice("preparation", own, f"test_sets: preparation of {name}")

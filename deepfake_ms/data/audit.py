@@ -131,7 +131,8 @@ def audit_foreign(training: pd.DataFrame, tested: pd.DataFrame, same_people_same
         training face]; ``identities``: number of people named alike in both, None if names cannot be compared; and
         ``identity_examples``.
     """
-    shared = sorted(_people(training) & _people(tested)) if same_people_same_name else None
+    named = [{person.rpartition(":")[2] for person in _people(faces)} for faces in (training, tested)]
+    shared = sorted(named[0] & named[1]) if same_people_same_name else None  # a union puts a family before the name
     return {
         **_near_duplicates(training, tested),
         "identities": None if shared is None else len(shared),

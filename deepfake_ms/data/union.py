@@ -34,9 +34,9 @@ class Part:
 def join_corpora(name: str, parts: Sequence[Part], prepared_root: Path) -> PreparedFaces:
     """The faces of several corpora in the folder ``PREPARED_ROOT/NAME-FINGERPRINT``, which is written if it is missing.
 
-    Video, sample and source video ids begin with the name of the corpus. Identities begin with its layout, so that
-    people of two versions of one corpus stay the same people; those of a drawn corpus begin with its name, because
-    every draw has other people. The corpora's own lists stay valid.
+    Video, sample and source video ids begin with the name of the corpus. Identities begin with the family of its
+    layout, so that people of two versions of one corpus (celebdf, celebdf_pp) stay the same people; those of a drawn
+    corpus begin with its name, because every draw has other people. The corpora's own lists stay valid.
 
     Args:
         name: of the union.
@@ -77,7 +77,7 @@ def join_corpora(name: str, parts: Sequence[Part], prepared_root: Path) -> Prepa
 
 def _rows(part: Part, folder: Path) -> Iterator[dict]:
     """The rows of a part's manifest as those of the union."""
-    people = part.name if part.faces.about["synthetic"] else part.layout
+    people = part.name if part.faces.about["synthetic"] else part.layout.partition("_")[0]
     crops = os.path.relpath(part.faces.folder, folder).replace(os.sep, "/")
     for row in part.faces.manifest.astype(object).where(part.faces.manifest.notna(), None).to_dict("records"):
         source = row["source_video"]

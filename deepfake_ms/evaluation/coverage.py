@@ -8,7 +8,7 @@ import pandas as pd
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import LISTED, TestSet
 from deepfake_ms.labels import CLASS_NAMES
-from deepfake_ms.preprocessing.video_table import NO_FACE, UNREADABLE
+from deepfake_ms.preprocessing.video_table import NO_FACE, NOT_RECORDED, UNREADABLE
 
 EXCLUDED = "excluded"
 MISSING: Mapping[str, float | None] = {"as_real": 0.0, "as_fake": 1.0, "chance": 0.5, EXCLUDED: None}
@@ -38,18 +38,21 @@ class Coverage:
     def of(cls, test_set: TestSet, policy: str) -> "Coverage | None":
         """The coverage of a test set; None if nothing says which videos without a face belong to it.
 
-        That is so for the run's own subsets that no list of the corpus defines: a split assigns faces.
+        That is so for the run's own subsets that no list of the corpus defines, because a split assigns faces, and for
+        test lists of faces that an earlier version prepared.
 
         Raises:
             UserError: the policy is unknown.
         """
-        if policy not in MISSING:
-            raise UserError(f"missing={policy} is unknown: choose from {', '.join(MISSING)}.")
+        check_policy(policy)
         videos = test_set.faces.videos
         if test_set.videos is None or videos.empty:
             return None
-        chosen = videos["label"].isin(test_set.labels.intersection(CLASS_NAMES) or test_set.labels)
+        chosen = videos["label"].isin(CLASS_NAMES if test_set.labels.intersection(CLASS_NAMES) else test_set.labels)
+        chosen &= ~videos["video_id"].isin(test_set.seen)
         if test_set.videos == LISTED:
+            if (videos["official_subset"] == NOT_RECORDED).any():
+                return None
             chosen &= videos["official_subset"] == "test"
         missing = videos[chosen & videos["problem"].notna()]
         labels = (
@@ -81,6 +84,16 @@ class Coverage:
             f"{len(self.missing)} of {self.videos} videos have no score: {self.no_face} without a face, "
             f"{self.unreadable} unreadable; per video they {counted}."
         )
+
+
+def check_policy(policy: str) -> None:
+    """Check that a policy is a key of `MISSING`.
+
+    Raises:
+        UserError: it is not.
+    """
+    if policy not in MISSING:
+        raise UserError(f"missing={policy} is unknown: choose from {', '.join(MISSING)}.")
 
 
 def with_missing(predictions: pd.DataFrame, coverage: Coverage | None) -> pd.DataFrame:

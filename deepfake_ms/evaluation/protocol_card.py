@@ -38,7 +38,7 @@ def protocol_card(run: Run, test_set: TestSet, checkpoint: str, coverage: Covera
         crop += f"; trained on {', '.join(trained_on)}"
     balanced = len(run.training_rows)
     if test_set.own:
-        subset = "validation" if test_set.is_validation else "test"
+        subset = test_set.name.split("_")[0]
         tested = f"{faces['data_name']} {faces['fingerprint']}, {subset} set of split {split['policy']}"
     else:
         chosen = "its test list" if test_set.videos == LISTED else "all its videos"

@@ -1,7 +1,9 @@
 """Scores of a finished run on a test set, with their provenance."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -10,7 +12,7 @@ from rich.console import Console
 
 from deepfake_ms.data.audit import audit_foreign
 from deepfake_ms.evaluation.breakdown import break_down, group_videos
-from deepfake_ms.evaluation.coverage import EXCLUDED, Coverage, with_missing
+from deepfake_ms.evaluation.coverage import EXCLUDED, Coverage, check_policy, with_missing
 from deepfake_ms.evaluation.predictions import (
     SELECTED,
     Checkpoint,
@@ -75,6 +77,7 @@ def evaluate(
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()  # rank 0 completes chain.json after the other ranks have left training
     chosen = Checkpoint.of(run, checkpoint)
+    check_policy(missing)
     coverage = Coverage.of(test_set, EXCLUDED if test_set.own else missing)
     validation_set = TestSet.of_run(run, "validation")
     wanted = {each.name: each for each in (validation_set, test_set)}
@@ -88,6 +91,7 @@ def evaluate(
     if test_set.name not in {each.name for each in lacking}:
         console.print(f"{folder}: predictions of this checkpoint are up to date.", highlight=False, markup=False)
 
+    _note_replaced(folder / SCORES_NAME, test_set, console)
     predictions, validation = (read_predictions(run, each, checkpoint) for each in (test_set, validation_set))
     thresholds = choose_thresholds(validation)
     temperatures = {level: fit_temperature(at_level(validation, level)) for level in LEVELS}
@@ -109,6 +113,7 @@ def evaluate(
         "frames": _count_classes(predictions["label"]),
         "videos": int(predictions["video_id"].nunique()),
         "coverage": coverage.as_record() if coverage else None,
+        "seen_videos_left_out": len(test_set.seen),
         "audit": None if test_set.own else _audit(run, test_set),
         "test_evaluations": count_evaluations(run),
         "threshold_criterion": f"{THRESHOLD_CRITERION} on validation",
@@ -117,11 +122,13 @@ def evaluate(
         **(_measure(predictions, coverage, thresholds, temperatures) if UNLABELLED not in test_set.labels else {}),
     }
     if "metrics" in scores and not test_set.is_validation:
-        groups = break_down({run.seed: predictions}, group_videos(test_set), {run.seed: thresholds["video"]})
+        counted = with_missing(predictions, coverage)
+        groups = break_down({run.seed: counted}, group_videos(test_set), {run.seed: thresholds["video"]})
         scores["breakdown"] = groups.drop(columns="sd").to_dict("records")
     scores = _null_for_nan(scores)
     write_json(folder / SCORES_NAME, scores)
-    write_atomically(folder / VIDEOS_NAME, _videos(predictions, thresholds, temperatures).to_csv(index=False))
+    videos = _videos(with_missing(predictions, coverage), thresholds, temperatures)
+    write_atomically(folder / VIDEOS_NAME, videos.to_csv(index=False))
     return scores
 
 
@@ -160,8 +167,7 @@ def _measure(
         for each in (thresholds, oracle)
     )
     calibrated = {
-        level: score_table(apply_temperature(at_level(predictions, level), temperatures[level]))[level]
-        for level in LEVELS
+        level: score_table(apply_temperature(at_level(counted, level), temperatures[level]))[level] for level in LEVELS
     }
     return {
         "metrics": score_table(counted),
@@ -169,6 +175,13 @@ def _measure(
         "oracle": {level: {"threshold": oracle[level], **at_oracle[level]} for level in LEVELS},
         "calibrated": {level: {name: calibrated[level][name] for name in CALIBRATION_METRICS} for level in LEVELS},
     }
+
+
+def _note_replaced(path: Path, test_set: TestSet, console: Console) -> None:
+    """Say that the scores of other faces under the same name are replaced."""
+    before = json.loads(path.read_text()).get("test_data", {}).get("fingerprint") if path.is_file() else None
+    if before not in (None, test_set.faces.about["fingerprint"]):
+        console.print(f"{path}: scores on other faces ({before}) are replaced.", highlight=False, markup=False)
 
 
 def _audit(run: Run, test_set: TestSet) -> dict:

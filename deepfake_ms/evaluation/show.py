@@ -15,6 +15,8 @@ _WORST = 8
 def print_scores(scores: dict, run: Run, console: Console) -> None:
     """Print tables of the scores and, below them, their protocol and provenance."""
     synthetic = " · SYNTHETIC DATA" if scores["test_data"]["synthetic"] else ""
+    if scores["data"]["synthetic"] and not synthetic:
+        synthetic = " · TRAINED ON SYNTHETIC DATA"
     row = run.folder.parent.name
     heading = f"{scores['test_set']} · {row} · seed {scores['seed']} · {scores['test_data']['data_name']}{synthetic}"
     if "metrics" in scores:
@@ -51,7 +53,7 @@ def print_overview(found: list[dict], console: Console) -> None:
             *(_shown(at_run[name]) for name in ("real_error", "balanced_accuracy")),
             _shown(scores["oracle"]["video"]["balanced_accuracy"]),
             _shown(metrics["video"]["calibration_error"]),
-            str(scores["videos"]),
+            str(coverage["videos"] if coverage else scores["videos"]),
             f"{coverage['share']:.1%}" if coverage else "–",
         )
     console.print(table)
@@ -107,6 +109,10 @@ def _sentences(scores: dict, run: Run):
     if coverage and coverage["share"] < 1:
         low = "Low coverage: " if coverage["share"] < LOW_COVERAGE else ""
         yield low + coverage["sentence"]
+    if seen := scores["seen_videos_left_out"]:
+        yield f"{seen} videos are left out, because the run was trained or validated on them."
+    if len(scores["frames"]) == 1 and "metrics" in scores:
+        yield f"All videos are {next(iter(scores['frames']))}: metrics that need both classes are undefined."
     if audit := scores["audit"]:
         found = audit["near_duplicates"]
         example = f", e.g. {' and '.join(audit['near_duplicate_examples'][0])}" if found else ""

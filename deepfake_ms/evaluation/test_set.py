@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
+import pandas as pd
 
 from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.data.perturbation import Perturbation
@@ -24,6 +25,10 @@ MEASURED = 200
 """Most faces on which the change by a perturbation is measured."""
 
 
+class ChangesNothing(UserError):
+    """A perturbation leaves every pixel of the faces as it is."""
+
+
 @dataclass(frozen=True, eq=False)
 class TestSet:
     """Faces that a finished run is scored on; never masked.
@@ -37,6 +42,7 @@ class TestSet:
         videos: which videos of the corpus it consists of: ``test`` (its own test list), ``all``, or None for the run's
             own faces if no list of the corpus defines them. Videos without a face belong to it, too.
         own: whether these are faces of the run's own corpus, assigned by its split.
+        seen: ids of videos of the corpus that are left out because the run was trained or validated on them.
     """
 
     __test__ = False  # pytest must not collect it as a test class
@@ -47,6 +53,7 @@ class TestSet:
     perturbation: Perturbation | None = None
     videos: str | None = None
     own: bool = True
+    seen: frozenset[str] = frozenset()
 
     @classmethod
     def of_run(cls, run: Run, subset: str, perturbation: Mapping | None = None) -> Self:
@@ -146,11 +153,31 @@ class TestSet:
             stage=self.name,
         )
 
+    def without_training_videos(self, run: Run) -> Self:
+        """The test set without videos that the run was trained or validated on.
+
+        Videos are the same if their ids and the names of their corpora are, also if one of the two is a union.
+
+        Raises:
+            UserError: no video is left.
+        """
+        used = run.split["subset"].isin(("train", "validation")).to_numpy()
+        trained = set(_with_corpus(run.faces)[used])
+        videos = _with_corpus(self.faces).iloc[self.rows]
+        keep = ~videos.isin(trained).to_numpy()
+        if not keep.any():
+            raise UserError(
+                f"{run.folder} was trained or validated on all videos of {self.name}: choose another corpus."
+            )
+        seen = frozenset(self.faces.manifest["video_id"].iloc[self.rows[~keep]])
+        return replace(self, rows=self.rows[keep], seen=seen)
+
     def measure_change(self, input_size: int) -> Change:
         """How much the perturbation changes the faces, measured on at most `MEASURED` evenly spaced ones.
 
         Raises:
-            UserError: it changes none of them, or a crop cannot be read.
+            ChangesNothing: it changes none of them.
+            UserError: a crop cannot be read.
         """
         rows = self.rows[np.linspace(0, len(self.rows) - 1, min(MEASURED, len(self.rows)), dtype=int)]
         perturbed, plain = (
@@ -158,11 +185,17 @@ class TestSet:
         )
         change = measure_change((plain.pixels(face), perturbed.pixels(face)) for face in range(len(rows)))
         if not change.share_changed:
-            raise UserError(
+            raise ChangesNothing(
                 f"perturbation={self.perturbation.name} at level {self.perturbation.level} changes no face at "
                 f"{input_size} pixels: choose another type or level, or perturb whole frames in `deepfake-ms prepare`."
             )
         return change
+
+
+def _with_corpus(faces: PreparedFaces) -> pd.Series:
+    """Video id of every face with the name of its corpus in front; in a union it is there already."""
+    prefix = "" if faces.about.get("parts") else f"{faces.about['data_name']}/"
+    return prefix + faces.manifest["video_id"]
 
 
 def _changes(perturbation: Mapping | None) -> Perturbation | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.labels import FAKE, REAL
 from deepfake_ms.score_files import deepfakebench
 from deepfake_ms.score_files.contract import place, read_table, validated
 
@@ -52,7 +53,7 @@ def _files_of(folder: Path) -> list[Path]:
         found = [
             file
             for file in sorted(folder.glob(pattern))
-            if not (pattern == OWN_FILES and file.parts[-3].startswith("validation"))
+            if not (pattern == OWN_FILES and _is_no_test(file))
             and (file.suffix != ".pickle" or file.with_name(deepfakebench.IMAGES_NAME).is_file())
         ]
         if found:
@@ -60,9 +61,16 @@ def _files_of(folder: Path) -> list[Path]:
     raise UserError(f"{folder} contains no scores: name one evaluated run, such as .../seed_0, or a score file.")
 
 
+def _is_no_test(predictions: Path) -> bool:
+    """Whether predictions are those of the validation set, or of faces of one class or without labels."""
+    validation = predictions.parts[-3].split("_")[0] == "validation"
+    return validation or set(pd.read_parquet(predictions, columns=["label"])["label"]) != {REAL, FAKE}
+
+
 def _from_predictions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     scores = path.with_name("scores.json")
-    synthetic = scores.is_file() and json.loads(scores.read_text())["data"]["synthetic"]
+    about = json.loads(scores.read_text()) if scores.is_file() else {}
+    synthetic = any(about.get(part, {}).get("synthetic") for part in ("data", "test_data"))
     return pd.DataFrame(
         {
             "test_set": table.attrs.get("test_set", "test") + (SYNTHETIC if synthetic else ""),

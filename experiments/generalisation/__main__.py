@@ -65,8 +65,11 @@ def find_cells(options: argparse.Namespace, console: Console) -> tuple[dict, dic
         protocols.append(describe(checked))
         for cell in complete:
             detector = Detector(cell.record["config"]["data"]["name"], cell.experiment)
+            if folders.setdefault(detector, runs) != runs:
+                raise UserError(
+                    f"{runs} and {folders[detector]} both contain {detector.name}: give the folders of one model."
+                )
             cells.setdefault(detector, []).append(cell)
-            folders[detector] = runs
     return cells, folders, protocols
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from deepfake_ms.errors import UserError
 from deepfake_ms.evaluate import choose_test_set
 from deepfake_ms.evaluation.breakdown import break_down, group_videos
 from deepfake_ms.evaluation.coverage import Coverage, with_missing
@@ -87,9 +88,12 @@ def test_detectors(
                 run = Run.open(runs[detector] / cell.name, None, Path(suite.prepared_root))
                 test_set = choose_test_set(entry, run, suite, preparation)
                 scores[cell.seed] = evaluate(run, test_set, settings, Console(quiet=True), missing=suite.missing)
+                if "metrics" not in scores[cell.seed]:
+                    raise UserError(f"{name} has no labels: a matrix needs test sets of real and fake faces.")
                 coverage = None if test_set.own else Coverage.of(test_set, suite.missing)
                 predictions[cell.seed] = with_missing(read_predictions(run, test_set, SELECTED), coverage)
-            found[detector, name] = Tested(predictions, scores, group_videos(test_set), test_set.own)
+            title = test_set.name if (detector, name) in found else name
+            found[detector, title] = Tested(predictions, scores, group_videos(test_set), test_set.own)
     return found
 
 
@@ -134,7 +138,7 @@ def summarise_operating_points(tested: Mapping[tuple[Detector, str], Tested]) ->
             {
                 "detector": detector.name,
                 "test_set": name,
-                **pd.DataFrame(list(map(_point, result.scores.values()))).mean(),
+                **pd.DataFrame(list(map(_point, result.scores.values())), dtype=float).mean(skipna=False),
             }
             for (detector, name), result in tested.items()
         ]

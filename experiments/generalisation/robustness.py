@@ -8,10 +8,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from deepfake_ms.cli import compose
-from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.predictions import SELECTED, read_predictions
 from deepfake_ms.evaluation.scores import evaluate
-from deepfake_ms.evaluation.test_set import TestSet
+from deepfake_ms.evaluation.test_set import ChangesNothing, TestSet
 from deepfake_ms.scoring.intervals import bootstrap_intervals, paired_difference
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.trainer import TrainerSettings
@@ -47,7 +46,7 @@ def perturb_detectors(
                         cell.seed: _score(runs[detector] / cell.name, changes, prepared_root, settings)
                         for cell in seeds
                     }
-                except UserError as error:
+                except ChangesNothing as error:
                     console.print(str(error))
     return found
 

@@ -74,6 +74,11 @@ def test_a_suite_tests_the_runs_own_videos_in_other_crops(run, prepared, call):
         (("test_sets=[test,test]",), "test_sets names test twice: name each test set once."),
         (("test_sets=[{dfd: {crops: wide}}]",), "test_sets: dfd has no setting crops: set videos or preparation."),
         (("test_sets=[{own: {preparation: wid}}]",), "preparation of own=wid: there is no conf/preparation/wid.yaml."),
+        (("test_sets=[{dfd: all, celebdf_v1: all}]",), "names 2 test sets: write each in braces of its own."),
+        (("test_set=test", "videos=all"), "use test_sets=[{own: {preparation: wide}}]."),
+        (("missing=no",), "choose from as_real, as_fake, chance, excluded."),
+        (("test_set=dfd", "data.options.methods=[a]"), "data.options: dfd has no option methods; it has compression."),
+        (("test_set=union",), "name the corpora one by one, in test_sets=[...]."),
         (("test_set=celebdf_v1", "videos=some"), "videos=some is unknown: choose from auto, test, all."),
         (
             ("test_set=celebdf_v1", "missing=no"),

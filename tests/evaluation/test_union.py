@@ -97,3 +97,36 @@ def test_rows_are_plain_values(tmp_path):
     assert manifest["source_video"].isna().all()
     assert manifest["official_subset"].unique().tolist() == ["test"]
     assert isinstance(manifest, pd.DataFrame)
+
+
+def test_videos_that_a_run_was_trained_on_are_never_tested(run, tmp_path):
+    """A part of a union, or a union with the training corpus in it: only videos that the run has not seen are left."""
+    manifest = run.faces.manifest
+    labels = dict(zip(manifest["video_id"], manifest["label"], strict=True))
+    subset = dict(zip(manifest["video_id"], run.split["subset"], strict=True))
+    same = [Video(name, label) for name, label in labels.items()]
+    own, other = (
+        PreparedFaces.read(write_corpus(tmp_path / f"{name}-1", videos))
+        for name, videos in (("tiny", same), ("other", VIDEOS))
+    )
+    union = join_corpora("joined", [Part("tiny", "folder", own), Part("other", "folder", other)], tmp_path)
+    test_set = TestSet.of_corpus("joined", union, "all").without_training_videos(run)
+    left = set(union.manifest["video_id"].iloc[test_set.rows])
+    tested = {f"tiny/{name}" for name, each in subset.items() if each == "test"}
+    assert left == tested | {"other/a", "other/b"}
+    assert len(test_set.seen) == len(labels) - len(tested)
+    coverage = Coverage.of(test_set, "chance")
+    assert (coverage.videos, coverage.missing["video_id"].tolist()) == (len(left) + 1, ["other/c"])
+
+
+def test_a_corpus_that_was_used_up_is_refused(run, tmp_path):
+    used = [
+        name for name, each in zip(run.faces.manifest["video_id"], run.split["subset"], strict=True) if each == "train"
+    ]
+    labels = dict(zip(run.faces.manifest["video_id"], run.faces.manifest["label"], strict=True))
+    faces = write_corpus(tmp_path / "tiny-1", [Video(name, labels[name]) for name in dict.fromkeys(used)])
+    about = json.loads((faces / PREPARED_NAME).read_text())
+    (faces / PREPARED_NAME).write_text(json.dumps({**about, "data_name": "tiny"}))
+    test_set = TestSet.of_corpus("other", PreparedFaces.read(faces))
+    with pytest.raises(UserError, match="was trained or validated on all videos of other: choose another corpus"):
+        test_set.without_training_videos(run)
