@@ -159,7 +159,7 @@ def draw_figure(shares: pd.DataFrame, reliance: pd.DataFrame, fill: str) -> str:
         ):
             _draw_points(left, lines.set_index("detector").reindex(names), places + shift, colour, view)
         left.axvline(1, color="#999", linewidth=0.8)
-        left.set(xlabel="attribution per pixel on the eyes (1: even)", yticks=places, yticklabels=names)
+        left.set(xlabel="attribution per pixel on the eyes", yticks=places, yticklabels=names)
         auroc = reliance[reliance["measure"] == "auroc"]
         lost = auroc[(auroc["comparison"] == "excess") & (auroc["minus"] == "") & (auroc["fill"] == fill)]
         for (region, lines), colour, shift in zip(
@@ -167,7 +167,7 @@ def draw_figure(shares: pd.DataFrame, reliance: pd.DataFrame, fill: str) -> str:
         ):
             _draw_points(right, lines.set_index("detector").reindex(names), places + shift, colour, region)
         right.axvline(0, color="#999", linewidth=0.8)
-        right.set(xlabel=f"change of AUROC through the covered region ({fill})")
+        right.set(xlabel=f"AUROC change due to the region ({fill})")
         for axes in (left, right):
             axes.legend(loc="best")
         buffer = StringIO()
@@ -239,7 +239,7 @@ def study(options: argparse.Namespace, console: Console) -> None:
     cells = [cell for cell in checked.cells if cell.complete]
     if not cells:
         raise UserError(f"{options.runs} contains no finished run: train first, with `make reproduce-table2`.")
-    about = describe(checked) | {"explained_by": code_version(), "method": options.method}
+    about = describe(checked) | {"explained_by": code_version(), "attribution": options.method}
     shares, occluded, faithful = measure(cells, options, console)
     share_summary, reliance = summarise(shares, occluded, options.resamples)
     mark = "_SYNTHETIC" if about["synthetic"] else ""

@@ -40,6 +40,7 @@ def test_every_stage_is_measured_and_compared_with_the_row_without_masks(runs, t
     assert shares["detector"].drop_duplicates().tolist() == detectors
     assert set(shares["minus"]) == {"", "base"}
     assert set(shares["fingerprint"]) == {"0123456789ab"}
+    assert set(shares["attribution"]) == {"gradcam"}  # not "method", a column of the table of faithfulness
     reliance = pd.read_csv(tmp_path / "reliance_SYNTHETIC.csv")
     auroc = reliance[(reliance["measure"] == "auroc") & (reliance["region"] == "eyes") & (reliance["fill"] == "black")]
     excess = auroc[auroc["comparison"] == "excess"].fillna({"minus": ""}).set_index(["detector", "minus"])["mean"]
