@@ -7,4 +7,4 @@ The released checkpoints of GenConViT and of the paper use the opposite order (I
 REAL, FAKE = 0, 1
 CLASS_NAMES = ("real", "fake")
 UNLABELLED = "unlabelled"
-"""Label of sources without a known class: they can be prepared, but not used for training or evaluation."""
+"""Label of sources without a known class: they can be prepared and scored, but not trained on."""

@@ -18,7 +18,7 @@ _EXAMPLES = 5
 _REASONS = {
     "two_subsets": "show people from two different subsets",
     "unlisted": "are not in the corpus's lists",
-    "unlabelled": "cannot be used for training or evaluation",
+    "unlabelled": "cannot be trained on or measured",
     "held_out": "are made by methods that are held out from training",
 }
 

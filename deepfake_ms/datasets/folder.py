@@ -148,6 +148,6 @@ def _explain_unlabelled(root: Path, sources: Sequence[Source]) -> str:
                     f"set data.root to {root.joinpath(*parts[:above])}."
                 )
     return (
-        f"All files are unlabelled, because {root} has no folder real or fake: they can be prepared, but not used "
-        "for training or evaluation."
+        f"All files are unlabelled, because {root} has no folder real or fake: they can be prepared and scored, "
+        "but not trained on."
     )

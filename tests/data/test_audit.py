@@ -125,5 +125,5 @@ def test_notes_count_unlisted_and_unlabelled_videos():
     manifest.loc[manifest["video_id"] == videos[-1], "label"] = "unlabelled"
     assert notes(audited(manifest, "official")) == [
         "official: 3 of 60 fake videos (5.0%) are not in the corpus's lists and are excluded.",
-        "official: 1 of 1 unlabelled videos (100.0%) cannot be used for training or evaluation and are excluded.",
+        "official: 1 of 1 unlabelled videos (100.0%) cannot be trained on or measured and are excluded.",
     ]

@@ -93,8 +93,8 @@ def test_a_class_folder_with_another_name_is_named(tmp_path):
 
 def test_unlabelled_files_are_explained(tmp_path):
     assert find_corpus("folder", make(tmp_path / "a", "b.mp4")).notes == [
-        f"All files are unlabelled, because {tmp_path / 'a'} has no folder real or fake: they can be prepared, but not "
-        "used for training or evaluation."
+        f"All files are unlabelled, because {tmp_path / 'a'} has no folder real or fake: they can be prepared and "
+        "scored, but not trained on."
     ]
     (note,) = find_corpus("folder", make(tmp_path / "c", "faces/Train/Real/b.mp4")).notes
     assert note.endswith(f"set data.root to {tmp_path / 'c/faces'}.")
