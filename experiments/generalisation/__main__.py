@@ -44,8 +44,8 @@ from experiments.report.protocol import check_protocol, describe
 OUTPUT = Path(__file__).resolve().parent / "output"
 ROWS = ("table2_base", "table2_na", "table2_rf", "table2_mep", "table2_rf_mep")
 PERTURBATIONS = (
-    *("deeperforensics_saturation", "deeperforensics_contrast", "deeperforensics_colour_noise"),
-    *("deeperforensics_blur", "deeperforensics_pixelation", "h264", "jpeg", "brightness", "resize"),
+    *("deeperforensics_colour_noise", "deeperforensics_blur", "deeperforensics_pixelation"),
+    *("h264", "jpeg", "brightness"),
 )
 LEVELS = (1, 3, 5)
 
