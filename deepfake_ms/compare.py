@@ -1,6 +1,7 @@
 """``deepfake-ms compare FIRST OTHER ...``: test the differences between the scores of several detectors."""
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from deepfake_ms.scoring.comparison import compare
 from deepfake_ms.scoring.intervals import WITHOUT_INTERVAL
 from deepfake_ms.scoring.metrics import LEVELS, TITLES
 
+SHARED = ("test", "frames", "crop", "missing", "perturbation")
+"""Fields of the protocol card that do not describe the detectors."""
 METRICS = [name for name in TITLES if name not in WITHOUT_INTERVAL]
 
 
@@ -40,11 +43,45 @@ def main() -> None:
     paths = [arguments.first, *arguments.others]
     scores = {name: read_scores(path) for name, path in zip(_names(paths), paths, strict=True)}
     aligned, notes = align(scores, arguments.level, arguments.common)
+    notes += protocol_notes(paths)
     table = compare(aligned, arguments.level, arguments.metric)
     print_comparison(table, notes, Console())
     if arguments.csv:
         with replacing(arguments.csv) as part:
             table.to_csv(part, index=False)
+
+
+def protocol_notes(paths: Sequence[Path]) -> list[str]:
+    """What differs in the protocol between the first evaluated run and the others, a sentence per run and test set.
+
+    Args:
+        paths: as on the command line; those that are no folders of runs have no protocol card.
+    """
+    cards = {path: _cards(path) for path in paths if path.is_dir()}
+    first, *others = [path for path in cards if cards[path]] or [None]
+    if not others:
+        return []
+    from deepfake_ms.evaluation.protocol_card import differences  # takes seconds to import
+
+    compared = {
+        (path, name): differences(cards[first][name], cards[path][name])
+        for path in others
+        for name in cards[path].keys() & cards[first].keys()
+    }
+    return [
+        f"{first} (here) and {path} (there) were tested on {name} in different ways: {'; '.join(found)}."
+        for (path, name), found in sorted(compared.items(), key=str)
+        if found
+    ]
+
+
+def _cards(folder: Path) -> dict[str, dict[str, str]]:
+    """Test set → the fields of its protocol card that two detectors on the same test must share."""
+    found = {}
+    for path in folder.glob("evaluation/*/selected/scores.json"):
+        card = json.loads(path.read_text()).get("protocol_card", {})
+        found[path.parts[-3]] = {name: value for name, value in card.items() if name in SHARED}
+    return found
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -1,5 +1,6 @@
 """The commands `deepfake-ms compare` and `deepfake-ms scores`."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from score_tables import scores
 
+from deepfake_ms.compare import protocol_notes
 from deepfake_ms.score_files.contract import write_scores
 from deepfake_ms.score_files.importers import read_scores
 
@@ -19,6 +21,21 @@ def files(tmp_path):
     for draw, name in enumerate(("a", "b", "c")):
         table = scores(draw)
         write_scores(table if name != "c" else table[table["video"] != "Celeb-real/id0_0000"], tmp_path / f"{name}.csv")
+
+
+def test_runs_that_were_tested_in_different_ways_are_told_apart(tmp_path):
+    card = {"training": "one", "test": "dfd 12, all its videos", "frames": "1 per second", "crop": "MTCNN, 224 px"}
+    for name, changes in (("a", {}), ("b", {"training": "two"}), ("c", {"frames": "32 evenly spaced per video"})):
+        path = tmp_path / name / "evaluation/dfd/selected/scores.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"protocol_card": {**card, **changes}}))
+    runs = [tmp_path / name for name in "abc"]
+    assert protocol_notes(runs[:2]) == [], "that detectors differ in training is what is compared"
+    assert protocol_notes(runs) == [
+        f"{runs[0]} (here) and {runs[2]} (there) were tested on dfd in different ways: frames: 1 per second here, "
+        "32 evenly spaced per video there."
+    ]
+    assert protocol_notes([tmp_path / "no_run.csv", runs[0]]) == []
 
 
 def test_the_installed_command(tmp_path, files):
