@@ -1,5 +1,6 @@
 """Progress of a curriculum on the console: stage, epoch, losses, time left."""
 
+import os
 import time
 
 import lightning as L
@@ -10,10 +11,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deepfake_ms.training.curriculum import Curriculum
 
+PIPED_WIDTH = 120
+"""Rich takes 80, at which wide tables break within words."""
+
 
 def rank_zero_console() -> Console:
-    """A console that prints on rank 0 only."""
-    return Console(quiet=rank_zero_only.rank != 0, soft_wrap=True)
+    """A console that prints on rank 0 only; into a file or pipe, 120 characters wide unless COLUMNS says otherwise."""
+    console = Console(quiet=rank_zero_only.rank != 0, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
+    return console
 
 
 class CurriculumProgress(Callback):
