@@ -91,13 +91,23 @@ def _subfolders(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
 
 
-def _read_metadata(path: Path) -> dict[str, dict[str, Any]]:
+def read_clips(path: Path, layout: Layout) -> dict[str, Any]:
+    """Entry of each clip in a JSON file.
+
+    Raises:
+        UserError: the file is no JSON, or no table.
+    """
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
+        clips = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not readable as JSON ({error}): extract it again from its archive.") from error
-    if not isinstance(metadata, dict):
-        raise LAYOUT.error(f"{path} is not a table of clips")
+    if not isinstance(clips, dict):
+        raise layout.error(f"{path} is not a table of clips")
+    return clips
+
+
+def _read_metadata(path: Path) -> dict[str, dict[str, Any]]:
+    metadata = read_clips(path, LAYOUT)
     for name, entry in metadata.items():
         if not isinstance(entry, dict) or entry.get("label") not in _LABELS or entry.get("split") not in _SUBSETS:
             raise LAYOUT.error(

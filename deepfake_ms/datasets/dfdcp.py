@@ -10,16 +10,15 @@ publisher that shows its content was found. Tree, names and keys were read in re
 numbers are those of DeepfakeBench's README and its issue 63; those in the paper could not be read.
 """
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from deepfake_ms.datasets.dfdc import read_clips
 from deepfake_ms.datasets.listing import UNLISTED, list_videos
 from deepfake_ms.datasets.published import Published
 from deepfake_ms.datasets.source import SPLIT_FOLDERS, Corpus, Layout, Source, VideoFolder, missing_names
-from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES, FAKE, REAL
 
 CLIP_LIST = "dataset.json"
@@ -79,14 +78,8 @@ def _read_list(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """Name and entry of each video id."""
     if not path.is_file():
         raise LAYOUT.error(f"{path} is missing")
-    try:
-        clips = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not readable as JSON ({error}): extract it again from its archive.") from error
-    if not isinstance(clips, dict):
-        raise LAYOUT.error(f"{path} is not a table of clips")
     names, entries = {}, {}
-    for name, entry in clips.items():
+    for name, entry in read_clips(path, LAYOUT).items():
         folder = _FOLDERS.get(name.split("/")[0])
         if (
             folder is None

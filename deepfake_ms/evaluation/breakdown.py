@@ -1,4 +1,4 @@
-"""Where a detector fails abroad: groups of a test set's fakes, each against the same real videos, the worst first."""
+"""Groups of a test set's fakes, each against the same real videos, to find where a detector fails."""
 
 from collections.abc import Mapping
 from itertools import pairwise

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from deepfake_ms.data.dataset import LABELS
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import LISTED, TestSet
 from deepfake_ms.labels import CLASS_NAMES
@@ -25,7 +26,7 @@ class Coverage:
         policy: of the videos without a face, a key of `MISSING`.
         videos: all videos of the test set.
         no_face, unreadable: those without any face, and those whose files cannot be read.
-        missing: one row per video without a face: `video_id` and `label` (0 real, 1 fake).
+        missing: one row per video without a face: `video_id` and `label` (0 real, 1 fake, -1 unlabelled).
     """
 
     policy: str
@@ -36,15 +37,16 @@ class Coverage:
 
     @classmethod
     def of(cls, test_set: TestSet, policy: str) -> "Coverage | None":
-        """The coverage of a test set; None if nothing says which videos without a face belong to it.
+        """The coverage of a test set, with the policy `EXCLUDED` for the run's own; None if it is unknown.
 
-        That is so for the run's own subsets that no list of the corpus defines, because a split assigns faces, and for
-        test lists of faces that an earlier version prepared.
+        It is unknown for the run's own subsets that no list of the corpus defines, because a split assigns faces, and
+        for test lists of faces that an earlier version prepared.
 
         Raises:
             UserError: the policy is unknown.
         """
-        check_policy(policy)
+        if policy not in MISSING:
+            raise UserError(f"missing={policy} is unknown: choose from {', '.join(MISSING)}.")
         videos = test_set.faces.videos
         if test_set.videos is None or videos.empty:
             return None
@@ -55,15 +57,12 @@ class Coverage:
                 return None
             chosen &= videos["official_subset"] == "test"
         missing = videos[chosen & videos["problem"].notna()]
-        labels = (
-            missing["label"].map({name: label for label, name in enumerate(CLASS_NAMES)}).fillna(-1).astype("int64")
-        )
         return cls(
-            policy,
+            EXCLUDED if test_set.own else policy,
             int(chosen.sum()),
             int((missing["problem"] == NO_FACE).sum()),
             int((missing["problem"] == UNREADABLE).sum()),
-            pd.DataFrame({"video_id": missing["video_id"], "label": labels}),
+            pd.DataFrame({"video_id": missing["video_id"], "label": missing["label"].map(LABELS).astype("int64")}),
         )
 
     @property
@@ -84,16 +83,6 @@ class Coverage:
             f"{len(self.missing)} of {self.videos} videos have no score: {self.no_face} without a face, "
             f"{self.unreadable} unreadable; per video they {counted}."
         )
-
-
-def check_policy(policy: str) -> None:
-    """Check that a policy is a key of `MISSING`.
-
-    Raises:
-        UserError: it is not.
-    """
-    if policy not in MISSING:
-        raise UserError(f"missing={policy} is unknown: choose from {', '.join(MISSING)}.")
 
 
 def with_missing(predictions: pd.DataFrame, coverage: Coverage | None) -> pd.DataFrame:

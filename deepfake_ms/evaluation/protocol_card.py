@@ -32,7 +32,7 @@ def protocol_card(run: Run, test_set: TestSet, checkpoint: str, coverage: Covera
     """
     data, split = run.config["data"], run.config["split"]
     faces = test_set.faces.about
-    frames, crop = describe_preparation(test_set.faces.about.get("preparation", {}))
+    frames, crop = describe_preparation(faces.get("preparation", {}))
     trained_on = describe_preparation(run.faces.about.get("preparation", {}))
     if (frames, crop) != trained_on:
         crop += f"; trained on {', '.join(trained_on)}"
@@ -64,10 +64,10 @@ def describe_preparation(preparation: Mapping) -> tuple[str, str]:
         return "unknown", "unknown"
     number = preparation.get("frames")
     frames = f"{number} evenly spaced per video" if number else f"{preparation['fps']:g} per second"
-    if changes := preparation.get("perturbation"):
-        frames += f", perturbed by {changes['name']}, level {changes['level']}"
     if preparation.get("max_frames"):
         frames += f", the first {preparation['max_frames']}"
+    if changes := preparation.get("perturbation"):
+        frames += f", perturbed by {changes['name']}, level {changes['level']}"
     size, margin = preparation["crop_size"], preparation["margin"]
     if preparation.get("align", "none") != "none":
         shape = f"aligned by five points, scale {1 + margin:g}"

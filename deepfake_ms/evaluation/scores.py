@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deepfake_ms.data.audit import audit_foreign
 from deepfake_ms.evaluation.breakdown import break_down, group_videos
-from deepfake_ms.evaluation.coverage import EXCLUDED, Coverage, check_policy, with_missing
+from deepfake_ms.evaluation.coverage import EXCLUDED, Coverage, with_missing
 from deepfake_ms.evaluation.predictions import (
     SELECTED,
     Checkpoint,
@@ -77,8 +77,7 @@ def evaluate(
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()  # rank 0 completes chain.json after the other ranks have left training
     chosen = Checkpoint.of(run, checkpoint)
-    check_policy(missing)
-    coverage = Coverage.of(test_set, EXCLUDED if test_set.own else missing)
+    coverage = Coverage.of(test_set, missing)
     validation_set = TestSet.of_run(run, "validation")
     wanted = {each.name: each for each in (validation_set, test_set)}
     # All ranks decide this before any of them writes; otherwise they would run different passes.
@@ -95,6 +94,7 @@ def evaluate(
     predictions, validation = (read_predictions(run, each, checkpoint) for each in (test_set, validation_set))
     thresholds = choose_thresholds(validation)
     temperatures = {level: fit_temperature(at_level(validation, level)) for level in LEVELS}
+    counted = with_missing(predictions, coverage)
     card = protocol_card(run, test_set, checkpoint, coverage)
     scores = {
         "protocol": "; ".join(f"{name}: {value}" for name, value in card.items()),
@@ -119,16 +119,14 @@ def evaluate(
         "threshold_criterion": f"{THRESHOLD_CRITERION} on validation",
         "validation_thresholds": thresholds,
         "temperatures": temperatures,
-        **(_measure(predictions, coverage, thresholds, temperatures) if UNLABELLED not in test_set.labels else {}),
+        **(_measure(counted, thresholds, temperatures) if UNLABELLED not in test_set.labels else {}),
     }
     if "metrics" in scores and not test_set.is_validation:
-        counted = with_missing(predictions, coverage)
         groups = break_down({run.seed: counted}, group_videos(test_set), {run.seed: thresholds["video"]})
         scores["breakdown"] = groups.drop(columns="sd").to_dict("records")
     scores = _null_for_nan(scores)
     write_json(folder / SCORES_NAME, scores)
-    videos = _videos(with_missing(predictions, coverage), thresholds, temperatures)
-    write_atomically(folder / VIDEOS_NAME, videos.to_csv(index=False))
+    write_atomically(folder / VIDEOS_NAME, _videos(counted, thresholds, temperatures).to_csv(index=False))
     return scores
 
 
@@ -144,20 +142,18 @@ def headline(found: Mapping[str, dict]) -> Iterator[tuple[str, float]]:
                 yield from ((f"{name}/{level}/{part}{key}", each) for key, each in values.items() if each is not None)
 
 
-def _measure(
-    predictions: pd.DataFrame,
-    coverage: Coverage | None,
-    thresholds: dict[str, float],
-    temperatures: dict[str, float],
-) -> dict:
+def _measure(counted: pd.DataFrame, thresholds: dict[str, float], temperatures: dict[str, float]) -> dict:
     """Everything that needs labels.
+
+    Args:
+        counted: predictions, with a row per video without a face if the policy demands it.
+        thresholds, temperatures: per level, from the validation set.
 
     Returns:
         ``metrics`` at .5; ``metrics_at_validation_thresholds``; ``oracle``: per level, the threshold of best balanced
-        accuracy on these very faces, with its `DECISION_METRICS`, which no detector can know; ``calibrated``: per
+        accuracy on these very faces, which is unknown in practice, with its `DECISION_METRICS`; ``calibrated``: per
         level, `CALIBRATION_METRICS` after temperature scaling on the validation set.
     """
-    counted = with_missing(predictions, coverage)
     oracle = choose_thresholds(counted)
     at_thresholds, at_oracle = (
         {
@@ -199,12 +195,15 @@ def _describe_perturbation(test_set: TestSet, predictions: pd.DataFrame) -> dict
 
 
 def _videos(predictions: pd.DataFrame, thresholds: dict[str, float], temperatures: dict[str, float]) -> pd.DataFrame:
-    """One row per video: its P(fake), the same after temperature scaling, and the decision at the run's threshold."""
+    """One row per video: P(fake), the same after temperature scaling, and the decision at the run's own threshold.
+
+    There is no decision if the run has no threshold, because its validation set lacks a class.
+    """
     videos = video_scores(predictions)
     videos["label"] = videos["label"].map(dict(enumerate(CLASS_NAMES))).fillna(UNLABELLED)
     videos["calibrated_fake_probability"] = apply_temperature(videos, temperatures["video"])["fake_probability"]
-    decided = videos["fake_probability"] > thresholds["video"]
-    return videos.assign(decision=decided.map({True: "fake", False: "real"}))
+    decided = (videos["fake_probability"] > thresholds["video"]).map({True: "fake", False: "real"})
+    return videos.assign(decision=decided if math.isfinite(thresholds["video"]) else None)
 
 
 def _count_classes(labels: pd.Series) -> dict[str, int]:

@@ -9,8 +9,6 @@ from deepfake_ms.evaluation.protocol_card import FIELDS
 from deepfake_ms.scoring.metrics import LEVELS, TITLES
 from deepfake_ms.training.run import Run
 
-_WORST = 8
-
 
 def print_scores(scores: dict, run: Run, console: Console) -> None:
     """Print tables of the scores and, below them, their protocol and provenance."""
@@ -34,7 +32,7 @@ def print_overview(found: list[dict], console: Console) -> None:
     table = Table(
         title="All test sets, per video",
         caption="FPR, balanced accuracy: at the threshold of the run's validation set. Best: at the threshold that "
-        "would be best here, which nobody knows beforehand. ECE: expected calibration error.",
+        "would be best here, which is unknown in practice. ECE: expected calibration error.",
         title_justify="left",
         caption_justify="left",
     )
@@ -82,10 +80,10 @@ def _breakdown_table(lines: list[dict]) -> Table:
     for heading in ("by", "group", "fakes", "AUROC [95 % interval]", "fakes missed", "reals flagged"):
         table.add_column(heading, justify="left" if heading in ("by", "group") else "right")
     for line in lines:
-        interval = f"{_shown(line['auroc'])} [{_shown(line['low'])}, {_shown(line['high'])}]"
+        interval = f"{_short(line['auroc'])} [{_short(line['low'])}, {_short(line['high'])}]"
         errors = (
-            _shown(line["fake_error"]),
-            f"{_shown(line['real_error'])} of {line['reals']}" if line["reals"] else "–",
+            _short(line["fake_error"]),
+            f"{_short(line['real_error'])} of {line['reals']}" if line["reals"] else "–",
         )
         table.add_row(str(line["by"]), str(line["group"]), str(line["fakes"]), interval, *errors)
     return table
@@ -97,7 +95,7 @@ def _sentences(scores: dict, run: Run):
         yield (
             f"Per video, the threshold of the run's own validation set gives balanced accuracy "
             f"{_shown(chosen['balanced_accuracy'])} and flags {_shown(chosen['real_error'])} of the real videos here; "
-            f"the best threshold for these videos, which nobody knows beforehand, would give "
+            f"the best threshold for these videos, which is unknown in practice, would give "
             f"{_shown(oracle['balanced_accuracy'])}."
         )
     if changes := scores["perturbation"]:
@@ -137,6 +135,10 @@ def _sentences(scores: dict, run: Run):
     data = scores["test_data"]
     yield f"Data: {data['data_name']} {data['fingerprint']}{note}; {frames} faces of {scores['videos']} videos; 1 seed"
     yield f"Code: {scores['scored_by']}"
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _shown(value: float | None) -> str:

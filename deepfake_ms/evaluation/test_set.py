@@ -12,7 +12,7 @@ from deepfake_ms.data.perturbation import Perturbation
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.change import Change, measure_change
-from deepfake_ms.labels import CLASS_NAMES, UNLABELLED
+from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.training.run import Run
 
 OWN = ("test", "validation")
@@ -121,15 +121,16 @@ class TestSet:
             raise UserError(f"data.name={name} is the name of the run's own {name} set: choose another one.")
         if videos not in VIDEOS:
             raise UserError(f"videos={videos} is unknown: choose from {', '.join(VIDEOS)}.")
-        labels, listed = faces.manifest["label"], faces.manifest["official_subset"] == "test"
-        labelled = labels.isin(CLASS_NAMES)
-        if videos == LISTED and not (listed & labelled).any():
+        labelled = faces.manifest["label"].isin(CLASS_NAMES)
+        listed = labelled & (faces.manifest["official_subset"] == "test")
+        if videos == LISTED and not listed.any():
             raise UserError(f"{faces.folder.name} has no test list: set videos=all to score all of its videos.")
-        taken = LISTED if videos != ALL and (listed & labelled).any() else ALL
-        chosen = labelled & listed if taken == LISTED else labelled if labelled.any() else labels == UNLABELLED
+        if listed.any() and videos != ALL:
+            taken, chosen = LISTED, listed
+        else:
+            taken, chosen = ALL, labelled if labelled.any() else ~labelled
+            name += "_all" if listed.any() else ""  # beside the results on the test list
         changes = _changes(perturbation)
-        if videos == ALL and (listed & labelled).any():
-            name += "_all"  # beside the results on the test list
         return cls(_name(name, changes), faces, np.flatnonzero(chosen), changes, taken, own=False)
 
     @property

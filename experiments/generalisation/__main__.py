@@ -19,7 +19,7 @@ import pandas as pd
 from rich.console import Console
 
 from deepfake_ms.assembly import trainer_settings
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.explanation.page import write_page
 from deepfake_ms.files import write_atomically
@@ -28,10 +28,10 @@ from deepfake_ms.quiet import hush
 from experiments.generalisation.matrix import (
     Detector,
     list_cards,
+    score_detectors,
     summarise_groups,
     summarise_operating_points,
     summarise_scores,
-    test_detectors,
 )
 from experiments.generalisation.page import Findings
 from experiments.generalisation.robustness import perturb_detectors, summarise_drops
@@ -84,7 +84,7 @@ def study(options: argparse.Namespace, console: Console) -> None:
     suite = compose(f"suite={options.suite}", "run=.", place, config_name="evaluate")
     settings = trainer_settings(suite)
     preparation = options.suite if suite.get("preparation") is not None else None
-    tested = test_detectors(cells, runs, suite, preparation, settings, console)
+    tested = score_detectors(cells, runs, suite, preparation, settings, console)
     chosen = options.perturbations, options.levels
     perturbed = perturb_detectors(cells, runs, *chosen, options.prepared_root, settings, console)
     found = Findings(
@@ -107,7 +107,7 @@ def study(options: argparse.Namespace, console: Console) -> None:
         "Mean ± standard deviation over seeds [95 % interval over test videos]; for differences also the number of "
         "seeds that agree with the sign.",
         "A detector's threshold is that of its own validation set. What the best threshold of a test set would give is "
-        "shown beside it; nobody knows that threshold beforehand.",
+        "shown beside it; that threshold is unknown in practice.",
     ]
     with mpl.rc_context({**STYLE, "svg.hashsalt": "generalisation"}):
         figure = "".join(found.pictures())

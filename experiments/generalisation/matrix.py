@@ -1,4 +1,4 @@
-"""Detectors of several training corpora on several test sets: scores, groups of fakes, and what the two share."""
+"""Detectors of several training corpora on several test sets: scores, operating points, groups of fakes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Tested:
     own: bool
 
 
-def test_detectors(
+def score_detectors(
     cells: Mapping[Detector, Sequence[Cell]],
     runs: Mapping[Detector, Path],
     suite: DictConfig,
@@ -90,8 +90,8 @@ def test_detectors(
                 scores[cell.seed] = evaluate(run, test_set, settings, Console(quiet=True), missing=suite.missing)
                 if "metrics" not in scores[cell.seed]:
                     raise UserError(f"{name} has no labels: a matrix needs test sets of real and fake faces.")
-                coverage = None if test_set.own else Coverage.of(test_set, suite.missing)
-                predictions[cell.seed] = with_missing(read_predictions(run, test_set, SELECTED), coverage)
+                found_faces = read_predictions(run, test_set, SELECTED)
+                predictions[cell.seed] = with_missing(found_faces, Coverage.of(test_set, suite.missing))
             title = test_set.name if (detector, name) in found else name
             found[detector, title] = Tested(predictions, scores, group_videos(test_set), test_set.own)
     return found
@@ -101,7 +101,7 @@ def summarise_scores(tested: Mapping[tuple[Detector, str], Tested], resamples: i
     """AUROC of every detector on every test set, and its difference from the first detector of the same corpus.
 
     Args:
-        tested: from `test_detectors`.
+        tested: from `score_detectors`.
         resamples: bootstrap samples of the test videos per interval.
 
     Returns:
@@ -126,7 +126,7 @@ def summarise_scores(tested: Mapping[tuple[Detector, str], Tested], resamples: i
 
 
 def summarise_operating_points(tested: Mapping[tuple[Detector, str], Tested]) -> pd.DataFrame:
-    """What the runs' own thresholds give on every test set, beside what nobody knows: the best threshold there.
+    """What the runs' own thresholds give on every test set, and what the best threshold there would give.
 
     Returns:
         One row per detector and test set, means over seeds per video: `real_error`, `fake_error` and

@@ -7,7 +7,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.evaluation.predictions import SELECTED, read_predictions
 from deepfake_ms.evaluation.scores import evaluate
 from deepfake_ms.evaluation.test_set import ChangesNothing, TestSet
@@ -30,7 +30,7 @@ def perturb_detectors(
     settings: TrainerSettings,
     console: Console,
 ) -> Perturbed:
-    """Score every complete cell on its own test set under every perturbation and level; see `test_detectors`.
+    """Score every complete cell on its own test set under every perturbation and level; see `score_detectors`.
 
     A perturbation that changes no pixel at a level is left out, with a sentence.
     """

@@ -90,6 +90,7 @@ def test_wrong_test_sets_are_one_sentence(run, prepared, call, arguments, senten
     status, _, errors = call("evaluate", f"run={run.folder}", f"prepared_root={prepared}", *arguments)
     assert (status, errors.count("\n")) == (2, 1), errors
     assert errors.endswith(f"{sentence}\n")
+    assert not (run.folder / "evaluation").exists()
 
 
 def test_weights_and_biases_has_every_test_set(run, prepared, call):

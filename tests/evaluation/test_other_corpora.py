@@ -85,7 +85,7 @@ def test_scores_on_another_corpus(run, other):
     assert [entry["test_set"] for entry in evaluations(run)] == ["other", "test"]
     assert scores["protocol_card"]["test"] == "other ba9876543210, its test list"
     assert scores["protocol_card"]["frames"] == "1 per second"
-    for part in ("Scores on other", "after temperature scaling", "puppet", "which nobody knows beforehand", "chance"):
+    for part in ("Scores on other", "after temperature scaling", "puppet", "which is unknown in practice", "chance"):
         assert part in printed
     written = json.loads((run.folder / "evaluation/other/selected/scores.json").read_text())
     assert written == scores

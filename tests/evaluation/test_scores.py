@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+import pandas as pd
 import pytest
 import tiny_run
 import torch
@@ -10,7 +11,7 @@ from scored import evaluations, finished_run, hand_on, predictions_of, scored
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.predictions import PREDICTIONS_NAME
-from deepfake_ms.evaluation.scores import SCORES_NAME
+from deepfake_ms.evaluation.scores import SCORES_NAME, VIDEOS_NAME
 from deepfake_ms.evaluation.test_set import TestSet
 from deepfake_ms.scoring.metrics import DECISION_METRICS, TITLES, choose_thresholds, score_table
 
@@ -125,6 +126,8 @@ def test_a_set_without_real_faces_has_no_auroc_and_no_threshold(run):
     assert scores["metrics"]["frame"]["auroc"] is not None
     assert set(scores["metrics_at_validation_thresholds"]["video"].values()) == {None}
     assert "at –" in printed
+    videos = pd.read_csv(run.folder / "evaluation/test/selected" / VIDEOS_NAME)
+    assert videos["decision"].isna().all()
     scores, _ = scored(run, "validation")
     assert scores["metrics"]["frame"]["auroc"] is None
     assert "NaN" not in (run.folder / "evaluation/validation/selected" / SCORES_NAME).read_text()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from deepfake_ms.cli import CONFIG_FOLDER, compose
+from deepfake_ms.composition import CONFIG_FOLDER, compose
 from deepfake_ms.data.loaders import evaluation_loader
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import TestSet
