@@ -6,7 +6,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake_ms.assembly import OWN_CORPUS, open_test_set, own_corpus, trainer_settings
-from deepfake_ms.cli import compose_corpus, entry_point, load_choice
+from deepfake_ms.cli import entry_point
+from deepfake_ms.composition import compose_corpus, load_choice
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.scores import evaluate, headline
 from deepfake_ms.evaluation.show import print_overview, print_scores
@@ -21,10 +22,12 @@ def main(cfg: DictConfig) -> None:
     prepared = Path(cfg.prepared) if cfg.prepared else None
     run = Run.open(Path(cfg.run), prepared, Path(cfg.prepared_root))
     preparation = HydraConfig.get().runtime.choices.get("preparation")
+    test_sets = [choose_test_set(entry, run, cfg, preparation) for entry in cfg.test_sets or [cfg.test_set]]
+    names = [test_set.name for test_set in test_sets]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"test_sets names {twice} twice: name each test set once.")
     found = {}
-    for test_set in [choose_test_set(entry, run, cfg, preparation) for entry in cfg.test_sets or [cfg.test_set]]:
-        if test_set.name in found:
-            raise UserError(f"test_sets names {test_set.name} twice: name each test set once.")
+    for test_set in test_sets:
         if scores := evaluate(run, test_set, trainer, console, cfg.checkpoint, cfg.missing):
             print_scores(scores, run, console)
             found[test_set.name] = scores

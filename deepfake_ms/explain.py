@@ -7,7 +7,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from deepfake_ms.assembly import find_faces
-from deepfake_ms.cli import entry_point, load_choice
+from deepfake_ms.cli import entry_point
+from deepfake_ms.composition import load_choice
 from deepfake_ms.data.augmentation import build_augmentation, ordered
 from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.data.perturbation import Perturbation

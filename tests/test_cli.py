@@ -14,7 +14,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from deepfake_ms.assembly import find_faces, run_config, trainer_settings
-from deepfake_ms.cli import COMMANDS, CONFIG_FOLDER, complete_overrides, compose
+from deepfake_ms.cli import COMMANDS
+from deepfake_ms.composition import CONFIG_FOLDER, complete_overrides, compose
 from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.data.perturbation import Perturbation, preparation_settings
 from deepfake_ms.errors import UserError
@@ -502,7 +503,7 @@ def wheel_environment(tmp_path_factory) -> Path:
 
 
 def test_an_installed_wheel_works_from_any_folder(wheel_environment, tmp_path):
-    where = "import deepfake_ms.cli as cli; print(cli.CONFIG_FOLDER)"
+    where = "from deepfake_ms.composition import CONFIG_FOLDER; print(CONFIG_FOLDER)"
 
     def run(*arguments: str) -> str:
         done = subprocess.run(

@@ -17,6 +17,7 @@ LAYERS = [
     {"evaluation"},
     {"explanation"},
     {"assembly", "launcher"},
+    {"composition"},
     {"cli"},
     {"prepare", "train", "evaluate", "explain", "scores", "compare"},
 ]
@@ -47,7 +48,7 @@ def test_imports_go_down(path, part):
     outside = {module.split(".")[0] for module in imported_modules(path)}
     if part in {"datasets", "preprocessing", "models", "scoring", "score_files"}:
         assert "lightning" not in outside
-    if part not in {"launcher", "cli", *ENTRY_POINTS}:
+    if part not in {"launcher", "composition", "cli", *ENTRY_POINTS}:
         assert "hydra" not in outside
     assert "fcntl" not in _imported_on_import(path), "the package can be imported on Windows"
 
@@ -60,7 +61,7 @@ def _imported_on_import(path: Path) -> set[str]:
 
 def test_nothing_at_the_top_but_entry_points_and_basics():
     files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert files == {*ENTRY_POINTS, "cli", "assembly", *LAYERS[0], "manifest"}
+    assert files == {*ENTRY_POINTS, "cli", "composition", "assembly", *LAYERS[0], "manifest"}
 
 
 def test_preparing_loads_neither_lightning_nor_timm():

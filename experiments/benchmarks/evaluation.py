@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 
 from deepfake_ms.assembly import trainer_settings
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.data.loaders import evaluation_loader
 from deepfake_ms.evaluation.predictions import SELECTED, Checkpoint
 from deepfake_ms.evaluation.scores import evaluate

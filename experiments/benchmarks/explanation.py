@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.explanation import METHODS
 from deepfake_ms.explanation.attribution import attribute, log_odds
 from deepfake_ms.explanation.maps import views_to_explain

@@ -44,7 +44,7 @@ from rich.table import Table
 from torch import Tensor
 
 from deepfake_ms.assembly import run_config
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.data.splits import balance
 from deepfake_ms.errors import UserError

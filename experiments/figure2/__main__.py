@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.errors import UserError
 from deepfake_ms.explanation import METHODS

@@ -21,7 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically
 from experiments.markdown import markdown_table

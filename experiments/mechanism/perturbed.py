@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from deepfake_ms.assembly import trainer_settings
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.predictions import SELECTED, read_predictions
 from deepfake_ms.evaluation.scores import evaluate

@@ -22,7 +22,7 @@ from rich.console import Console
 from sklearn.model_selection import StratifiedGroupKFold
 
 from deepfake_ms.assembly import run_config, trainer_settings
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.data.splits import balance
 from deepfake_ms.errors import UserError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from hydra.errors import HydraException
 
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.predictions import PREDICTIONS_NAME, SELECTED
 from deepfake_ms.evaluation.scores import SCORES_NAME

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deepfake_ms.assembly import find_faces, run_config
-from deepfake_ms.cli import CONFIG_FOLDER, complete_overrides, compose
+from deepfake_ms.composition import CONFIG_FOLDER, complete_overrides, compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.launcher.jobs import Job, Status, folder_name
 from deepfake_ms.launcher.jobs import read_record as read_job

@@ -6,7 +6,7 @@ import albumentations as A
 import numpy as np
 from omegaconf import OmegaConf
 
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.data.augmentation import build_augmentation, ordered
 
 SIZE = 64

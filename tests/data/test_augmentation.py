@@ -15,7 +15,7 @@ import pytest
 from formulas import augmentation_of, augmentation_settings, formula_image
 
 from deepfake_ms.assembly import run_config
-from deepfake_ms.cli import CONFIG_FOLDER, compose
+from deepfake_ms.composition import CONFIG_FOLDER, compose
 from deepfake_ms.data.augmentation import augment, build_augmentation, ordered
 from deepfake_ms.data.facial_swap import KINDS
 from deepfake_ms.data.released_transforms import GaussNoise13

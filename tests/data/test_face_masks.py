@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from deepfake_ms.cli import CONFIG_FOLDER, compose
+from deepfake_ms.composition import CONFIG_FOLDER, compose
 from deepfake_ms.data.face_masks import FaceMask, Size
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import LANDMARKS

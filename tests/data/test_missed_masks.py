@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.errors import UserError

@@ -8,7 +8,7 @@ import pytest
 from formulas import formula_image
 from omegaconf import OmegaConf
 
-from deepfake_ms.cli import CONFIG_FOLDER, compose
+from deepfake_ms.composition import CONFIG_FOLDER, compose
 from deepfake_ms.data.perturbation import Perturbation, preparation_settings
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.change import measure_change

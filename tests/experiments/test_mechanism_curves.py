@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from fake_runs import make_run
 
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from experiments.mechanism import curves
 from experiments.mechanism.curves import MASKED, POINTS, SHARE, STRENGTH, Point
 from experiments.report.cells import SCORED

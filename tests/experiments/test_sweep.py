@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from deepfake_ms.assembly import run_config
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import sha256_of, write_json
 from deepfake_ms.launcher.jobs import JobRecord, Status, folder_name

@@ -10,7 +10,7 @@ from fake_runs import PUBLISHED, REPOSITORY, make_run, run_report
 from sklearn.metrics import roc_auc_score
 
 from deepfake_ms.assembly import run_config
-from deepfake_ms.cli import CONFIG_FOLDER, compose
+from deepfake_ms.composition import CONFIG_FOLDER, compose
 from deepfake_ms.errors import UserError
 from experiments.paper_audit.__main__ import PUBLISHED as PUBLISHED_PATH
 from experiments.paper_audit.findings import PAPER_TEST_SET

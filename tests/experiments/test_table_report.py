@@ -14,7 +14,7 @@ from fake_runs import PUBLISHED, REPOSITORY, STAGES, THRESHOLD, make_predictions
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
 from deepfake_ms.assembly import run_config
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from experiments.report.cells import SCORED, collect
 from experiments.report.paper_tables import TABLE_2, Comparison, PaperTable, Row, published_numbers

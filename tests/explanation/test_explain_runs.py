@@ -11,7 +11,7 @@ import tiny_run
 from offline_wandb import OfflineRun
 
 from deepfake_ms import explain as command
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.explanation.maps import choose_faces
 from deepfake_ms.explanation.regions import REGIONS

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from deepfake_ms.cli import CONFIG_FOLDER
+from deepfake_ms.composition import CONFIG_FOLDER
 from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.datasets.miniature import ArtefactStrengths, MiniatureSettings, plan_corpus, render_video

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 from deepfake_ms.assembly import run_config, trainer_settings
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.data.splits import balance
 from deepfake_ms.manifest import read_manifest

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torchvision.ops import box_convert
 
 from deepfake_ms.assembly import run_config, trainer_settings
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.data.augmentation import augment, augment_with_box, build_augmentation, ordered
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError

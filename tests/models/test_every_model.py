@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from deepfake_ms.cli import CONFIG_FOLDER
+from deepfake_ms.composition import CONFIG_FOLDER
 from deepfake_ms.errors import UserError
 from deepfake_ms.explanation.attribution import attribute
 from deepfake_ms.explanation.views import views_of

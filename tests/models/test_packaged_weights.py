@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from deepfake_ms.assembly import run_config
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.models import packaged_weights as module
 from deepfake_ms.models.packaged_weights import PACKAGED, PackagedWeights, load_packaged_weights, packaged_weights

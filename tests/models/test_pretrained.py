@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from tiny_run import SUBSETS, write_faces
 
 from deepfake_ms.assembly import run_config, trainer_settings
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import MANIFEST_NAME, write_manifest

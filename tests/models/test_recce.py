@@ -7,7 +7,7 @@ import timm
 import torch
 from torch.nn import functional
 
-from deepfake_ms.cli import compose
+from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.models import build_model
 from deepfake_ms.models.recce import model as recce_model

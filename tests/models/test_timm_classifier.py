@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch.nn import functional
 
-from deepfake_ms.cli import CONFIG_FOLDER
+from deepfake_ms.composition import CONFIG_FOLDER
 from deepfake_ms.errors import UserError
 from deepfake_ms.models import build_model
 from deepfake_ms.models.timm_classifier import TimmClassifier

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from released_faces import released_faces
 
 import deepfake_ms
-from deepfake_ms.cli import CONFIG_FOLDER
+from deepfake_ms.composition import CONFIG_FOLDER
 from deepfake_ms.preprocessing.crops import crop_box
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
