@@ -37,7 +37,7 @@ COMMANDS = {
 
 CHECKED_BY_RECEIVER = (
     *("data", "preparation", "seed", "workers", "trainer.lightning"),
-    *("trainer.num_workers", "trainer.save_every_n_steps", "trainer.timeout_s"),
+    *("trainer.compile", "trainer.num_workers", "trainer.save_every_n_steps", "trainer.timeout_s"),
 )
 """Keys whose values may be of several kinds, or are checked where they are used."""
 

@@ -16,6 +16,10 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 torch.set_num_threads(1)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--accelerator", choices=("gpu", "cpu"), default="gpu", help="device of the tests marked gpu")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The workplace's folder of real samples and parity fixtures; tests that need it are skipped elsewhere."""

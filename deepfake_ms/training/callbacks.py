@@ -57,13 +57,18 @@ class StopAtSigterm(Callback):
 
     Lightning's own handler broadcasts while the other ranks wait in a different collective, which deadlocks. This
     callback only sets a flag and forwards the signal to the processes that this one has started. The ranks synchronise
-    the flag after each training step. Validation is aborted at once, because it is repeated on resume.
+    the flag after each training step, through gloo: NCCL would wait for the GPU to finish the step. Validation is
+    aborted at once, because it is repeated on resume.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self.ranks: torch.distributed.ProcessGroup | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.world_size > 1:
+            self.ranks = torch.distributed.new_group(backend="gloo")
+
         def note(*_) -> None:
             if not self.asked and trainer.strategy.launcher is not None:
                 trainer.strategy.launcher.kill(signal.SIGTERM)
@@ -76,10 +81,9 @@ class StopAtSigterm(Callback):
     ) -> None:
         if not ends_a_step(trainer, batch_idx):
             return
-        asked = self.asked
-        if trainer.world_size > 1:
-            mine = torch.tensor(int(asked), device=trainer.strategy.root_device)
-            asked = bool(trainer.strategy.reduce(mine, reduce_op="max"))
+        asked = torch.tensor(int(self.asked))
+        if self.ranks:
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self.ranks)
         if asked and not trainer.is_last_batch:
             self.asked = True
             raise SIGTERMException

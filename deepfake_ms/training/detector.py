@@ -114,7 +114,9 @@ class Detector(L.LightningModule):
         self.test_probability.reset()
 
     def configure_optimizers(self) -> dict:
-        optimizer = build_optimizer((p for p in self.parameters() if p.requires_grad), self.hparams.optimizer)
+        # Lightning does not clip the gradients of fused optimizers.
+        fused = self.device.type == "cuda" and not self.trainer.gradient_clip_val
+        optimizer = build_optimizer((p for p in self.parameters() if p.requires_grad), self.hparams.optimizer, fused)
         # trainer.estimated_stepping_batches would set up the data too early for a resume inside an epoch.
         batches = len(self.trainer.datamodule.train_dataloader())
         steps = self.trainer.max_epochs * -(-batches // self.trainer.accumulate_grad_batches)

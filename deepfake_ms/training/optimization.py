@@ -38,13 +38,14 @@ class PiecewiseConstantLR(lr_scheduler.LambdaLR):
         super().__init__(optimizer, lambda count: factors[bisect_right(milestones, count)], last_epoch)
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping[str, Any]) -> Optimizer:
+def build_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping[str, Any], fused: bool = False) -> Optimizer:
     """The optimizer ``{"name": ..., arguments}``.
 
     Args:
         parameters: the trainable parameters.
         settings: `name` of a class in `torch.optim` (SGD, AdamW) or of an optimizer in `timm.optim` (lamb, adopt), and
             its arguments.
+        fused: update all parameters in one kernel, where the optimizer can and the settings choose nothing else.
 
     Raises:
         UserError: the name or an argument is unknown, or a value is not allowed.
@@ -55,6 +56,8 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping[str, A
         if name.lower() not in timm.optim.list_optimizers():
             raise UserError(f"optimization.optimizer.name={name}: it is neither in torch.optim nor in timm.optim.")
         kind = timm.optim.get_optimizer_class(name)
+    if fused and "fused" in inspect.signature(kind).parameters and not arguments.keys() & {"fused", "foreach"}:
+        arguments["fused"] = True
     try:
         return kind(list(parameters), **arguments)
     except (TypeError, ValueError) as error:

@@ -23,6 +23,8 @@ from deepfake_ms.training.detector import Detector
 
 STRATEGIES = ("auto", "ddp", "ddp_spawn")
 MATMUL_PRECISIONS = ("highest", "high", "medium")
+REDUCE_OVERHEAD = "reduce-overhead"
+COMPILE = (False, True, REDUCE_OVERHEAD)
 OURS = {
     "callbacks": "they are set by the package",
     "logger": "choose logger=csv or logger=wandb",
@@ -58,9 +60,10 @@ class TrainerSettings:
 
     Attributes:
         lightning: arguments of `lightning.Trainer`. `strategy` is auto (one process), ddp or ddp_spawn.
-        compile: compile the model with `torch.compile`. Checkpoints are interchangeable with uncompiled runs.
+        compile: False, True (`torch.compile`) or ``reduce-overhead`` (with CUDA graphs, too: a step is one launch
+            instead of thousands). Checkpoints are interchangeable with uncompiled runs.
         matmul_precision: of 32-bit matrix products on a GPU: highest (32-bit), high (TF32) or medium (bf16); see
-            `torch.set_float32_matmul_precision`.
+            `torch.set_float32_matmul_precision`. Convolutions are 32-bit with highest, else TF32.
         channels_last: keep images and convolutions' weights as [B, H, W, C] in memory.
         save_every_n_steps: optimizer steps between two saves of last.ckpt, at least 1.
         timeout_s: seconds after which a process stops waiting for another one.
@@ -71,7 +74,7 @@ class TrainerSettings:
     """
 
     lightning: Mapping[str, Any]
-    compile: bool
+    compile: bool | str
     channels_last: bool
     matmul_precision: str
     save_every_n_steps: int
@@ -96,6 +99,13 @@ class TrainerSettings:
             raise UserError("trainer.lightning.precision=16-mixed needs a GPU: on a CPU choose bf16-mixed or 32-true.")
         if (strategy := self.lightning.get("strategy", "auto")) not in STRATEGIES:
             raise UserError(f"trainer.lightning.strategy={strategy} is unknown; choose from {', '.join(STRATEGIES)}.")
+        if self.compile not in COMPILE:
+            raise UserError(f"trainer.compile={self.compile} is unknown; choose from false, true, {REDUCE_OVERHEAD}.")
+        if self.compile == REDUCE_OVERHEAD and accumulated > 1:
+            raise UserError(
+                f"trainer.compile={REDUCE_OVERHEAD} overwrites the gradients of accumulated batches: set "
+                "trainer.compile=true, or trainer.lightning.accumulate_grad_batches=1."
+            )
         if self.matmul_precision not in MATMUL_PRECISIONS:
             choices = ", ".join(MATMUL_PRECISIONS)
             raise UserError(f"trainer.matmul_precision={self.matmul_precision} is unknown; choose from {choices}.")
@@ -134,6 +144,7 @@ class TrainerSettings:
             UserError: Lightning rejects the settings, e.g. because there is no such accelerator here.
         """
         torch.set_float32_matmul_precision(self.matmul_precision)
+        torch.backends.cudnn.allow_tf32 = self.matmul_precision != "highest"  # of convolutions; torch allows it
         settings = dict(self.lightning)
         strategy = settings.get("strategy", "auto")
         if strategy != "auto":
@@ -215,7 +226,7 @@ def starts_other_processes(settings: TrainerSettings) -> bool:
 class ModelSwitches(Callback):
     """Applies `TrainerSettings.compile` and `channels_last` to a `Detector` and its batches."""
 
-    def __init__(self, compiled: bool, channels_last: bool):
+    def __init__(self, compiled: bool | str, channels_last: bool):
         self.compiled, self.channels_last = compiled, channels_last
 
     def setup(self, trainer: L.Trainer, pl_module: Detector, stage: str) -> None:
@@ -224,9 +235,9 @@ class ModelSwitches(Callback):
         if self.compiled:
             check_compiler(trainer.strategy.root_device)
             # In place, so that the names in checkpoints stay.
-            model = pl_module.model
-            model.compile(**COMPILING)
-            model.loss_terms = torch.compile(MethodType(type(model).loss_terms, model), **COMPILING)
+            model, arguments = pl_module.model, compiler_arguments(cuda_graphs=self.compiled == REDUCE_OVERHEAD)
+            model.compile(**arguments)
+            model.loss_terms = torch.compile(MethodType(type(model).loss_terms, model), **arguments)
 
     def _order(self, batch: dict[str, torch.Tensor]) -> None:
         if self.channels_last:
@@ -243,11 +254,12 @@ class ModelSwitches(Callback):
     on_test_batch_start = on_validation_batch_start
 
 
-COMPILING = {"dynamic": False, "options": {"fallback_random": True}}
-"""For `torch.compile`: bit-exact resume, and the same random numbers as without compilation.
+def compiler_arguments(cuda_graphs: bool = False) -> dict[str, Any]:
+    """Arguments of `torch.compile`: bit-exact resume, and the same random numbers as without compilation.
 
-Code for dynamic shapes, compiled when a second shape occurs, would round differently.
-"""
+    Code for dynamic shapes, compiled when a second shape occurs, would round differently.
+    """
+    return {"dynamic": False, "options": {"fallback_random": True, "triton.cudagraphs": cuda_graphs}}
 
 
 def check_compiler(device: torch.device) -> None:
@@ -257,7 +269,7 @@ def check_compiler(device: torch.device) -> None:
         UserError: it cannot be compiled.
     """
     try:
-        torch.compile(torch.sin, **COMPILING)(torch.ones(2, device=device))
+        torch.compile(torch.sin, **compiler_arguments())(torch.ones(2, device=device))
     except Exception as error:  # e.g. the compiler, headers or Triton are missing
         reason = str(error).strip().split("\n")[0][:200]
         raise UserError(

@@ -3,22 +3,26 @@
     python -m experiments.benchmarks.training                                  # on drawn faces
     python -m experiments.benchmarks.training --prepared prepared/FOLDER       # on the faces that you prepared
     python -m experiments.benchmarks.training --models resnet50 vit --switches # precision, compile, memory format, ...
+    python -m experiments.benchmarks.training --trainer gpu --batch-size 32 --models genconvit_ed --steps 20
 
 Each model has its own process, in which these loops alternate in blocks of steps:
 
 - real: `train_stages` with everything that `deepfake-ms train` uses: loader, eye mask, augmentation, Lightning,
   callbacks, metrics, log. A callback measures from the start of a block's first step to the start of the next block's,
   so that as many batches are loaded as computed.
-- bare: forward, backward and optimizer step on one fixed batch, with the same model and optimizer.
+- bare: forward, backward and optimizer step on one fixed batch, with the same model, optimizer and precision.
 - two passes (GenConViT-ED): the same, but the backbone is called separately for the reconstruction and for the image,
   as in the released code, instead of once for both. The logits are checked to be the same before anything is timed.
 
 Ratios compare blocks of the same round, because other programs on the machine slow them down equally; the table shows
-their median, minimum and maximum over the rounds. The first round is not counted. Validation and checkpoints, which the
-bare loop does not have, are not part of the blocks; the time to save a checkpoint is shown separately.
+their median, minimum and maximum over the rounds. The first round is not counted; its real block, in which a model is
+compiled and CUDA graphs are captured, is shown as the time to start. On a GPU, the clock is read when the GPU has
+finished. Validation and checkpoints, which the bare loop does not have, are not part of the blocks; the time to save a
+checkpoint is shown separately.
 
 With ``--switches``, each switch also gets its own process, in which bare (and two passes) use a second model without
-the switch. Peak memory is the largest resident set of the process during the first real block, before any bare step.
+the switch. Peak memory is that of the first real block, before any bare step: on a GPU the largest memory allocated
+there, else the largest resident set of the process.
 """
 
 import argparse
@@ -38,6 +42,7 @@ import pandas as pd
 import torch
 from hydra.errors import HydraException
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.precision import Precision
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -53,6 +58,7 @@ from deepfake_ms.models.genconvit.ed import GenConViTED
 from deepfake_ms.quiet import hush
 from deepfake_ms.training.detector import Detector
 from deepfake_ms.training.optimization import build_optimizer
+from deepfake_ms.training.progress import rank_zero_console
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.train_stages import train_stages
 from deepfake_ms.training.trainer import TrainerSettings
@@ -63,12 +69,16 @@ LIBRARIES = ("torch", "lightning", "timm", "albumentations", "numpy")
 MODELS = ("resnet50", "senet", "efficientnet_b7", "bit", "vit", "recce", "caddm", "genconvit_ed", "genconvit_vae")
 SWITCHES = {
     "none": (),
+    "32-true": ("trainer.lightning.precision=32-true",),
     "bf16-mixed": ("trainer.lightning.precision=bf16-mixed",),
     "compile": ("trainer.compile=true",),
+    "reduce-overhead": ("trainer.compile=reduce-overhead",),
     "channels_last": ("trainer.channels_last=true",),
     "accumulate_grad_batches": ("trainer.lightning.accumulate_grad_batches=2",),
     "gradient_checkpointing": ("model.gradient_checkpointing=true",),
 }
+ROW_COLUMNS = ("model", "px", "images/s", "real / bare", "one call / two passes", "real / two passes", "peak", "save")
+EFFECT_COLUMNS = ("model", "switch", "images/s", "real / bare, unswitched", "speed", "memory", "start")
 VALIDATION_FACES = 2  # of each class; the run needs a validation set
 
 Loss = Callable[[Detector, dict[str, Tensor]], Tensor]
@@ -86,6 +96,7 @@ class Plan:
         batch_size: faces per step.
         steps: per block.
         rounds: number of counted rounds.
+        trainer: a file in ``conf/trainer``.
         overrides: further Hydra overrides.
     """
 
@@ -96,6 +107,7 @@ class Plan:
     batch_size: int
     steps: int
     rounds: int
+    trainer: str = "cpu"
     overrides: tuple[str, ...] = ()
 
     @property
@@ -106,11 +118,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds per block, one value per counted round; `two_passes` is empty for models other than GenConViT-ED."""
+    """Seconds per block, one value per counted round; `two_passes` is empty for models other than GenConViT-ED.
+
+    `start_s`: seconds of the first real block, in which a model is compiled.
+    """
 
     real: list[float]
     bare: list[float]
     two_passes: list[float]
+    start_s: float
     input_size: int
     peak_bytes: int
     save_s: float
@@ -144,62 +160,84 @@ def check_equal(model: GenConViTED, image: Tensor) -> None:
         raise SystemExit(f"One call and two passes differ by {(ours - theirs).abs().max():.2g}: nothing is timed.")
 
 
+def clock(device: torch.device) -> float:
+    """Seconds, once the device has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory in bytes so far: allocated on the GPU, or of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 class AlternatingLoops(Callback):
     """Runs a block of each bare loop after every block of steps of the real run, and times them all.
 
     Args:
         steps: optimizer steps per block.
-        make_reference: the detector of the bare loops; None for the one that is being trained.
+        make_reference: the detector of the bare loops and its precision plugin; None for the real run's.
+        compiled: whether the detector of the bare loops is compiled; then there is no loop of two passes.
     """
 
-    def __init__(self, steps: int, make_reference: Callable[[], Detector] | None):
-        self.steps, self.make_reference = steps, make_reference
+    def __init__(
+        self, steps: int, make_reference: Callable[[], tuple[Detector, Precision]] | None, compiled: bool = False
+    ):
+        self.steps, self.make_reference, self.compiled = steps, make_reference, compiled
         self.real: list[float] = []
         self.bare: dict[Loss, list[float]] = {}
         self.input_size = self.peak_bytes = 0
         self.save_s = 0.0
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Detector, batch: dict, batch_idx: int) -> None:
-        now = time.perf_counter()
         if batch_idx % (self.steps * trainer.accumulate_grad_batches):
             return
+        now = clock(pl_module.device)
         if batch_idx == 0:
             self.started = now
             return
         self.real.append(now - self.started)
         if not self.peak_bytes:
-            unit = 1 if sys.platform == "darwin" else 1024
-            self.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+            self.peak_bytes = peak_memory(pl_module.device)
             self._prepare(trainer, pl_module, batch)
         for loss, seconds in self.bare.items():
-            start = time.perf_counter()
+            start = clock(pl_module.device)
             for _ in range(self.steps):
                 self.optimizer.zero_grad()
-                loss(self.detector, self.batch).backward()
+                with self.precision.forward_context():
+                    value = loss(self.detector, self.batch)
+                value.backward()
                 self.optimizer.step()
-            seconds.append(time.perf_counter() - start)
-        self.started = time.perf_counter()
+            seconds.append(clock(pl_module.device) - start)
+        self.started = clock(pl_module.device)
 
     def _prepare(self, trainer: L.Trainer, pl_module: Detector, batch: dict[str, Tensor]) -> None:
         # A whole step's batch: with accumulated batches, `batch` is only a part of it.
         whole = {name: torch.cat([values] * trainer.accumulate_grad_batches) for name, values in batch.items()}
         self.batch = {name: values.contiguous(memory_format=torch.contiguous_format) for name, values in whole.items()}
         self.input_size = pl_module.model.input_size
-        self.detector, self.optimizer = pl_module, trainer.optimizers[0]
+        self.detector, self.precision = pl_module, trainer.precision_plugin
+        self.optimizer = trainer.optimizers[0]
         if self.make_reference:
-            self.detector = self.make_reference().train()
-            self.optimizer = build_optimizer(self.detector.parameters(), self.detector.hparams.optimizer)
+            self.detector, self.precision = self.make_reference()
+            self.detector.train().to(pl_module.device)
+            fused = pl_module.device.type == "cuda"
+            self.optimizer = build_optimizer(self.detector.parameters(), self.detector.hparams.optimizer, fused)
         self.bare[bare] = []
-        if isinstance(self.detector.model, GenConViTED):
+        if isinstance(self.detector.model, GenConViTED) and not self.compiled:
             check_equal(self.detector.model, self.batch["image"])
             self.bare[two_passes] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Detector, *_) -> None:
         if trainer.is_last_batch:
-            start = time.perf_counter()
+            start = clock(pl_module.device)
             path = Path(trainer.checkpoint_callback.dirpath) / "timed.ckpt"
             trainer.save_checkpoint(path)
-            self.save_s = time.perf_counter() - start
+            self.save_s = clock(pl_module.device) - start
 
 
 @dataclass(frozen=True)
@@ -220,7 +258,7 @@ def compose_config(plan: Plan) -> DictConfig:
         "model.pretrained=false",
         "curriculum.stages=[{faces: masked, share: 1.0}]",
         "augmentation=standard",
-        "trainer=cpu",
+        f"trainer={plan.trainer}",
         f"optimization.batch_size={plan.batch_size}",
         "optimization.epochs=1",
         "optimization.monitor=validation/loss",
@@ -267,11 +305,14 @@ def measure(plan: Plan, threads: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(plan, cfg, Path(folder))
 
-        def make_reference() -> Detector:
-            untouched = make_run(plan, compose_config(replace(plan, switch="none")), Path(folder))
-            return untouched.detector(untouched.curriculum.stages[0])
+        def make_reference() -> tuple[Detector, Precision]:
+            plain = compose_config(replace(plan, switch="none"))
+            untouched = make_run(plan, plain, Path(folder))
+            trainer = TrainerSettings(**OmegaConf.to_container(plain.trainer)).build(logger=False)
+            return untouched.detector(untouched.curriculum.stages[0]), trainer.precision_plugin
 
-        loops = AlternatingLoops(plan.steps, None if plan.switch == "none" else make_reference)
+        own = plan.switch == "none"
+        loops = AlternatingLoops(plan.steps, None if own else make_reference, own and bool(cfg.trainer.compile))
         settings = TimedSettings(**OmegaConf.to_container(cfg.trainer), loops=loops)
         train_stages(run, settings, Console(quiet=True))
     counted = slice(1, plan.rounds + 1)
@@ -280,6 +321,7 @@ def measure(plan: Plan, threads: int) -> Measured:
         real=loops.real[counted],
         bare=seconds[bare],
         two_passes=seconds.get(two_passes, []),
+        start_s=loops.real[0],
         input_size=loops.input_size,
         peak_bytes=loops.peak_bytes,
         save_s=loops.save_s,
@@ -298,19 +340,25 @@ def ratio(of: list[float], to: list[float]) -> str:
     return f"{median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def compare_switches(found: dict[str, Measured], model: str, table: Table) -> None:
+def images_per_second(plan: Plan, seconds: list[float]) -> float:
+    """Median over the blocks."""
+    return plan.batch_size * plan.steps / median(seconds)
+
+
+def compare_switches(found: dict[str, Measured], plan: Plan, table: Table) -> None:
     """Add a row per switch: speed and memory relative to the model without switches."""
     base = found["none"]
     base_speed = median(b / r for b, r in zip(base.bare, base.real, strict=True))
     for name, measured in found.items():
         speeds = [b / r / base_speed for b, r in zip(measured.bare, measured.real, strict=True)]
-        versus = ratio(measured.two_passes, measured.real) if measured.two_passes else ""
         table.add_row(
-            model,
+            plan.model,
             name,
+            f"{images_per_second(plan, measured.real):.0f}",
+            ratio(measured.bare, measured.real),
             f"{median(speeds):.2f} ({min(speeds):.2f} to {max(speeds):.2f})",
             f"{measured.peak_bytes / base.peak_bytes:.2f}",
-            versus,
+            f"{measured.start_s:.1f} s",
         )
 
 
@@ -326,6 +374,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="number of counted rounds (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps per block (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=4, help="default: %(default)s")
+    parser.add_argument("--trainer", default="cpu", help="a choice of the group trainer (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's")
     parser.add_argument(
         "--switches",
@@ -336,39 +385,38 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--override", nargs="+", default=[], help="Hydra overrides, e.g. model.input_size=224")
     options = parser.parse_args(arguments)
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = rank_zero_console()
     progress = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(describe_machine(LIBRARIES))
     title = f"Training, batch {options.batch_size}, {options.rounds} rounds of {options.steps} steps"
-    rows = Table(
-        "model", "px", "real / bare", "one call / two passes", "real / two passes", "peak", "save", title=title
-    )
-    effects = Table(
-        "model", "switch", "speed", "peak memory", "real / two passes", title=f"{title}: compared with none"
-    )
+    rows = Table(*ROW_COLUMNS, title=title)
+    effects = Table(*EFFECT_COLUMNS, title=f"{title}: compared with none")
     with tempfile.TemporaryDirectory() as scratch:
-        prepared = options.prepared or draw_faces(Path(scratch), count=640)
+        numbers = options.batch_size, options.steps, options.rounds
+        largest = max(640, 2 * (Plan(Path(), "", "", "none", *numbers).per_class + VALIDATION_FACES))
+        prepared = options.prepared or draw_faces(Path(scratch), largest)
         for model in options.models:
             names = ["none"]
             if options.switches is not None:
                 names += [name for name in options.switches or SWITCHES if name != "none"]
             found = {}
             for name in names:
-                extra = tuple(options.override)
-                numbers = options.batch_size, options.steps, options.rounds
-                plan = Plan(prepared, model, options.size, name, *numbers, extra)
+                plan = Plan(prepared, model, options.size, name, *numbers, options.trainer, tuple(options.override))
                 try:
                     found[name] = measure_in_own_process(plan, options.threads)
                 except (UserError, HydraException, ValueError) as error:  # a model without this switch
                     progress.print(f"{model}, {name}: {error}")
                     continue
-                progress.print(f"{model}, {name}: real / bare {ratio(found[name].bare, found[name].real)}")
+                real = found[name]
+                speed = f"{images_per_second(plan, real.real):.0f} images/s, first block {real.start_s:.1f} s"
+                progress.print(f"{model}, {name}: real / bare {ratio(real.bare, real.real)}, {speed}")
             if "none" not in found:
                 continue
             base = found["none"]
             rows.add_row(
                 model,
                 str(base.input_size),
+                f"{images_per_second(plan, base.real):.0f}",
                 ratio(base.bare, base.real),
                 ratio(base.two_passes, base.bare) if base.two_passes else "",
                 ratio(base.two_passes, base.real) if base.two_passes else "",
@@ -376,7 +424,7 @@ def main(arguments: list[str] | None = None) -> None:
                 f"{base.save_s:.1f} s",
             )
             if len(found) > 1:
-                compare_switches(found, model, effects)
+                compare_switches(found, plan, effects)
     console.print(rows)
     if effects.row_count:
         console.print(effects)

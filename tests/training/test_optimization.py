@@ -129,3 +129,13 @@ def test_a_wrong_schedule_is_one_sentence(schedule, sentence):
     optimizer = build_optimizer([parameter()], {"name": "SGD", "lr": 0.1})
     with pytest.raises(UserError, match=sentence):
         build_schedule(optimizer, schedule, 3, 9)
+
+
+def test_fused_kernels_where_the_optimizer_has_them_and_the_settings_choose_nothing_else():
+    def fused(**settings) -> bool | None:
+        return build_optimizer([nn.Parameter(torch.zeros(1))], settings, fused=True).defaults.get("fused")
+
+    assert fused(name="AdamW", lr=0.1)
+    assert fused(name="SGD", lr=0.1)
+    assert not fused(name="AdamW", lr=0.1, foreach=True)
+    assert fused(name="lamb", lr=0.1) is None

@@ -104,6 +104,20 @@ def test_wrong_arguments_are_one_sentence(arguments, sentence):
         tiny_run.trainer(**arguments)
 
 
+@pytest.mark.parametrize("value", ["max-speed", None, 2])
+def test_unknown_ways_to_compile_are_one_sentence(value):
+    with pytest.raises(
+        UserError, match=rf"trainer\.compile={value} is unknown; choose from false, true, reduce-overhead"
+    ):
+        tiny_run.trainer(compile=value)
+
+
+def test_cuda_graphs_refuse_accumulated_batches():
+    tiny_run.trainer(compile="reduce-overhead")
+    with pytest.raises(UserError, match="overwrites the gradients of accumulated batches"):
+        tiny_run.trainer(compile="reduce-overhead", accumulate_grad_batches=2)
+
+
 @pytest.mark.parametrize(
     ("lightning", "devices"),
     [
