@@ -1,6 +1,10 @@
 """``deepfake-ms evaluate`` on other corpora: they are found by name, several at once, and by a suite."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import time
 
 import pandas as pd
@@ -43,6 +47,35 @@ def test_several_corpora_at_once(run, prepared, call):
         for name in ("celebdf_v1", "celebdf_v2_all", "dfd_c23")
     }
     assert videos == {"celebdf_v1": 2, "celebdf_v2_all": 3, "dfd_c23": 2}
+
+
+def test_two_processes_score_other_corpora_like_one(run, tmp_path):
+    """Of an odd number of videos, and with a video that has no face."""
+    videos = [Video(name, label) for name, label in zip("abcde", ["real", "fake"] * 3, strict=False)]
+    add_corpus(tmp_path / "prepared", "celebdf_v1", [*videos, Video("f", "fake", problem="no face")])
+    add_corpus(tmp_path / "prepared", "dfdcp", videos[:3])
+    scored = []
+    for processes in ((), ("trainer.lightning.devices=2", "trainer.lightning.strategy=ddp")):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "deepfake_ms.evaluate", f"run={run.folder}", "test_sets=[celebdf_v1,dfdcp]"),
+                *(f"prepared_root={tmp_path / 'prepared'}", *processes),
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr
+        folders = [run.folder / "evaluation" / name / "selected" for name in ("celebdf_v1", "dfdcp")]
+        scored.append([(folder / "videos.csv").read_text() for folder in folders])
+        scored[-1] += [json.loads((folder / "scores.json").read_text())["metrics"] for folder in folders]
+        shutil.rmtree(run.folder / "evaluation")
+    assert scored[0] == scored[1]
+    assert scored[0][0].count("\n") == 7  # a header and six videos
+    log = (run.folder / "test_evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["test_set"] for line in log] == ["celebdf_v1", "dfdcp"] * 2
 
 
 def test_faces_that_are_not_prepared_are_named(run, prepared, call):
