@@ -16,6 +16,7 @@ LAYERS = [
     {"training", "score_files"},
     {"evaluation"},
     {"explanation"},
+    {"prediction"},
     {"assembly", "launcher"},
     {"composition"},
     {"cli"},

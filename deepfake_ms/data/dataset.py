@@ -164,15 +164,22 @@ class FaceDataset(Dataset):
             raise self._unusable(path, "cannot be read as an image")
         height, width = image.shape[:2]
         if (height, width) != (self.input_size, self.input_size):
-            # INTER_AREA averages when it shrinks, but repeats pixels when it enlarges.
-            method = cv2.INTER_AREA if self.input_size < min(height, width) else cv2.INTER_LINEAR
-            image = cv2.resize(image, (self.input_size, self.input_size), interpolation=method)
+            image = resize_face(image, self.input_size)
             scale = np.array([self.input_size / width, self.input_size / height], dtype=np.float32)
             landmarks = (landmarks + 0.5) * scale - 0.5  # pixel centres have whole numbers
         return CroppedFace(image, landmarks, box)
 
     def _unusable(self, path: Path, reason: str) -> UserError:
         return UserError(f"{path} {reason}: delete {self.folder} and prepare the corpus again.")
+
+
+def resize_face(image: np.ndarray, size: int) -> np.ndarray:
+    """A crop, uint8 [H, W, 3], at the size of the model's input, uint8 [size, size, 3]."""
+    if image.shape[:2] == (size, size):
+        return image
+    # INTER_AREA averages when it shrinks, but repeats pixels when it enlarges.
+    method = cv2.INTER_AREA if size < min(image.shape[:2]) else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=method)
 
 
 def _crops(faces: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:

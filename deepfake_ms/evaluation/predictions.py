@@ -21,7 +21,7 @@ from deepfake_ms.provenance import code_version
 from deepfake_ms.training.detector import Detector
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.run_folder import config_hash
-from deepfake_ms.training.stage_chain import LAST, checkpoint_sha256, load_weights, read_chain
+from deepfake_ms.training.stage_chain import LAST, checkpoint_sha256, finished_chain, load_weights
 from deepfake_ms.training.trainer import EVALUATION_PRECISION, TrainerSettings
 
 SELECTED = "selected"
@@ -53,12 +53,8 @@ class Checkpoint:
         if name not in CHECKPOINTS:
             hint = "; handoff is now called selected" if name == "handoff" else ""
             raise UserError(f"checkpoint={name} is unknown; choose from {', '.join(CHECKPOINTS)}{hint}.")
-        chain, stages = read_chain(run.folder), run.curriculum.stages
-        if len(chain) < len(stages):
-            raise UserError(
-                f"{run.folder} has finished {len(chain)} of {len(stages)} stages: "
-                "run the same train command again; it continues."
-            )
+        stages = run.curriculum.stages
+        chain = finished_chain(run.folder, len(stages))
         path = run.folder / (chain[-1].checkpoint if name == SELECTED else f"{stages[-1].name}/{LAST}.ckpt")
         sha256 = checkpoint_sha256(path) if path.is_file() else None
         if name == SELECTED and sha256 not in (None, chain[-1].sha256):

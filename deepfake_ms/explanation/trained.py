@@ -18,7 +18,7 @@ from deepfake_ms.manifest import LANDMARK_COLUMNS
 from deepfake_ms.models.base import DetectionModel
 from deepfake_ms.training.detector import Detector
 from deepfake_ms.training.run import Run
-from deepfake_ms.training.stage_chain import load_weights, read_chain
+from deepfake_ms.training.stage_chain import finished_chain, load_weights
 
 BATCH_SIZE = 32
 
@@ -57,13 +57,8 @@ class TrainedStage:
 
     @classmethod
     def _load(cls, run: Run, number: int, device: str) -> Self:
-        chain, stages = read_chain(run.folder), run.curriculum.stages
-        if len(chain) < len(stages):
-            raise UserError(
-                f"{run.folder} has finished {len(chain)} of {len(stages)} stages: "
-                "run the same train command again; it continues."
-            )
-        handoff = chain[number]
+        stages = run.curriculum.stages
+        handoff = finished_chain(run.folder, len(stages))[number]
         detector = run.detector(stages[number], from_scratch=False)
         detector.load_state_dict(load_weights(run.folder / handoff.checkpoint, handoff.sha256))
         return cls(run, handoff.stage, detector.eval().to(device))

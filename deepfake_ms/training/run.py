@@ -141,19 +141,7 @@ class Run:
         Raises:
             UserError: the model rejects a value, or the stage freezes a part that it does not have.
         """
-        model = {name: value for name, value in self.config["model"].items() if name not in ("name", "architecture")}
-        if not from_scratch:
-            model["pretrained"] = False
-            if "checkpoint" in model:
-                model["checkpoint"] = None
-        torch.manual_seed(key("weights", self.seed))
-        return Detector(
-            model={"name": self.config["model"]["architecture"], **model},
-            class_weights=stage.loss["class_weights"],
-            optimizer=stage.optimizer,
-            schedule=stage.schedule,
-            freeze=stage.freeze,
-        )
+        return build_detector(self.config, stage, from_scratch)
 
     def stage_data(self, stage: Stage, detector: Detector, num_workers: int) -> StageData:
         """The training and validation faces of one stage, in the size that the detector's model takes."""
@@ -175,3 +163,20 @@ class Run:
         )
         validation = FaceDataset(manifest, self.rows("validation"), folder, input_size=size)
         return StageData(training, validation, stage.batch_size, num_workers, self.seed, stage.name)
+
+
+def build_detector(config: dict, stage: Stage, from_scratch: bool = True) -> Detector:
+    """The detector of a run's configuration; see `Run.detector`, which needs the faces, too."""
+    model = {name: value for name, value in config["model"].items() if name not in ("name", "architecture")}
+    if not from_scratch:
+        model["pretrained"] = False
+        if "checkpoint" in model:
+            model["checkpoint"] = None
+    torch.manual_seed(key("weights", config["seed"]))
+    return Detector(
+        model={"name": config["model"]["architecture"], **model},
+        class_weights=stage.loss["class_weights"],
+        optimizer=stage.optimizer,
+        schedule=stage.schedule,
+        freeze=stage.freeze,
+    )

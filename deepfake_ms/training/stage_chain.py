@@ -62,6 +62,20 @@ def read_chain(run: Path) -> list[Handoff]:
         raise UserError(f"{path} is damaged ({error}): delete the run's folder and train again.") from error
 
 
+def finished_chain(run: Path, stages: int) -> list[Handoff]:
+    """The handoffs of all stages of a finished run.
+
+    Raises:
+        UserError: the run is not finished, or chain.json is damaged.
+    """
+    chain = read_chain(run)
+    if len(chain) < stages:
+        raise UserError(
+            f"{run} has finished {len(chain)} of {stages} stages: run the same train command again; it continues."
+        )
+    return chain
+
+
 def checkpoint_sha256(path: Path) -> str:
     """Sha256 of a checkpoint, cached in a file beside it until its size or modification time changes."""
     note, stat = path.with_name(f".{path.name}.sha256.json"), path.stat()

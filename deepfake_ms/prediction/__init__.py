@@ -1,0 +1,1 @@
+"""A trained detector on any video or image: faces, scores, decisions, reports."""
