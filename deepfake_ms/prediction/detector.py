@@ -1,6 +1,5 @@
 """A trained detector with everything that scoring needs: weights, preparation, thresholds, calibration, provenance."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +11,14 @@ from torch import Tensor
 
 from deepfake_ms.data.dataset import resize_face
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import replacing, write_json
 from deepfake_ms.labels import FAKE
 from deepfake_ms.models.base import DetectionModel
-from deepfake_ms.prediction.features import pool, recorded_features
 from deepfake_ms.prediction.reference import Reference
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
-FACTS_NAME, REFERENCE_NAME = "detector.json", "reference.npy"
 BATCH_SIZE = 32
+FACTS = {"name", "preparation", "thresholds", "temperatures", "synthetic", "about", "reference"}
+"""Keys of `TrainedDetector.facts`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +26,7 @@ class TrainedDetector:
     """A detector that scores faces as the evaluation of its run does.
 
     Attributes:
-        name: of the run, for people.
+        name: model, training data and seed, for people.
         preparation: how its training faces were cut out of videos.
         thresholds: per level (frame, video), the decision threshold of P(fake) that is best on the run's validation
             set; NaN if that lacks a class.
@@ -49,28 +47,21 @@ class TrainedDetector:
     reference: Reference = field(repr=False)
     model: DetectionModel = field(repr=False)
 
+    @torch.inference_mode()
     def probabilities(self, crops: np.ndarray) -> np.ndarray:
-        """P(fake) of face crops, before calibration: float32 [N].
+        """P(fake) of face crops in 32-bit floats, before calibration: float32 [N].
 
         Args:
             crops: RGB, uint8 [N, 3, S, S], as `preparation` makes them.
         """
-        return self.analyse(crops)[0]
-
-    def analyse(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """P(fake) of face crops, and how far they are from the validation faces (`Reference.distances`).
-
-        Args:
-            crops: RGB, uint8 [N, 3, S, S], as `preparation` makes them.
-
-        Returns:
-            float32 [N] and float64 [N].
-        """
-        probabilities, features = score_faces(self.model, crops)
-        return probabilities, self.reference.distances(features)
+        found = [np.empty(0, np.float32)]
+        for start in range(0, len(crops), BATCH_SIZE):
+            logits = self.model(normalise(self.model, crops[start : start + BATCH_SIZE]))
+            found.append(logits.float().softmax(dim=1)[:, FAKE].cpu().numpy())
+        return np.concatenate(found)
 
     def facts(self) -> dict[str, Any]:
-        """Everything but weights and reference features, in plain values."""
+        """Everything but the weights, in plain values; None in place of NaN."""
         return {
             "name": self.name,
             "preparation": self.preparation.as_dict(),
@@ -78,16 +69,15 @@ class TrainedDetector:
             "temperatures": _null_for_nan(self.temperatures),
             "synthetic": self.synthetic,
             "about": dict(self.about),
-            "limits": dict(self.reference.limits),
+            "reference": self.reference.as_record(),
         }
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any], features: np.ndarray, model: DetectionModel) -> Self:
+    def from_facts(cls, facts: Mapping[str, Any], model: DetectionModel) -> Self:
         """The detector that `facts` describes.
 
         Args:
             facts: from `facts`, perhaps read from a file.
-            features: of the reference, float32 [M, D].
             model: with its trained weights.
 
         Raises:
@@ -104,7 +94,6 @@ class TrainedDetector:
             {level: np.nan if value is None else value for level, value in facts[name].items()}
             for name in ("thresholds", "temperatures")
         )
-        reference = Reference(features, facts["limits"])
         return cls(
             facts["name"],
             PreparationSettings(**settings),
@@ -112,7 +101,7 @@ class TrainedDetector:
             temperatures,
             facts["synthetic"],
             facts["about"],
-            reference,
+            Reference.from_record(facts["reference"]),
             model.eval(),
         )
 
@@ -132,27 +121,6 @@ def load_detector(source: Path, device: str = "cpu") -> TrainedDetector:
     return open_run(Path(source), device)
 
 
-@torch.inference_mode()
-def score_faces(model: DetectionModel, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """P(fake) and features of face crops, in 32-bit floats.
-
-    Args:
-        model: in evaluation mode.
-        crops: RGB, uint8 [N, 3, S, S].
-
-    Returns:
-        float32 [N], and vectors of unit length, float32 [N, D].
-    """
-    probabilities, features = [np.empty(0, np.float32)], []
-    for start in range(0, len(crops), BATCH_SIZE):
-        images = normalise(model, crops[start : start + BATCH_SIZE])
-        with recorded_features(model) as maps:
-            logits = model(images)
-        probabilities.append(logits.float().softmax(dim=1)[:, FAKE].cpu().numpy())
-        features.append(pool(maps, len(images)).numpy())
-    return np.concatenate(probabilities), np.concatenate(features) if features else np.empty((0, 0), np.float32)
-
-
 def normalise(model: DetectionModel, crops: np.ndarray) -> Tensor:
     """The model's input: crops, uint8 [N, 3, S, S], at its size and normalised, float32 [N, 3, size, size]."""
     size, device = model.input_size, next(model.parameters()).device
@@ -160,22 +128,6 @@ def normalise(model: DetectionModel, crops: np.ndarray) -> Tensor:
         crops = np.stack([resize_face(crop.transpose(1, 2, 0), size).transpose(2, 0, 1) for crop in crops])
     mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (model.mean, model.std))
     return torch.from_numpy(np.ascontiguousarray(crops)).to(device).float().div_(255).sub_(mean).div_(std)
-
-
-def write_facts(detector: TrainedDetector, folder: Path) -> None:
-    """Write everything but the weights into a folder: `FACTS_NAME` and `REFERENCE_NAME`."""
-    with replacing(folder / REFERENCE_NAME) as part, part.open("wb") as stream:
-        np.save(stream, detector.reference.features, allow_pickle=False)
-    write_json(folder / FACTS_NAME, detector.facts())
-
-
-def read_facts(folder: Path) -> tuple[dict[str, Any], np.ndarray] | None:
-    """What `write_facts` wrote: the facts and the features of the reference; None if it is not there or damaged."""
-    try:
-        features = np.load(folder / REFERENCE_NAME, allow_pickle=False)
-        return json.loads((folder / FACTS_NAME).read_text()), features
-    except (OSError, ValueError, EOFError):
-        return None
 
 
 def _null_for_nan(values: Mapping[str, float]) -> dict[str, float | None]:

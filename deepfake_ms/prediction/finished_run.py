@@ -1,17 +1,20 @@
 """The detector of a finished run. What needs its prepared faces is computed once and kept with the run's results."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from deepfake_ms.data.dataset import FaceDataset
-from deepfake_ms.evaluation.predictions import SELECTED, Checkpoint, has_predictions, read_predictions, result_folder
+from deepfake_ms.errors import UserError
+from deepfake_ms.evaluation.predictions import SELECTED, Checkpoint, has_predictions, read_predictions
 from deepfake_ms.evaluation.protocol_card import protocol_card
 from deepfake_ms.evaluation.test_set import TestSet
-from deepfake_ms.models.base import DetectionModel
-from deepfake_ms.prediction.detector import BATCH_SIZE, TrainedDetector, read_facts, score_faces, write_facts
-from deepfake_ms.prediction.reference import Reference
+from deepfake_ms.files import write_json
+from deepfake_ms.prediction.detector import FACTS, TrainedDetector
+from deepfake_ms.prediction.reference import Reference, image_statistics
 from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.scoring.calibration import fit_temperature
 from deepfake_ms.scoring.metrics import LEVELS, THRESHOLD_CRITERION, at_level, choose_thresholds
@@ -20,6 +23,9 @@ from deepfake_ms.training.run import Run, build_detector
 from deepfake_ms.training.run_folder import read_record
 from deepfake_ms.training.stage_chain import finished_chain, load_weights
 
+FACTS_NAME = "detector.json"
+MOST_DESCRIBED = 4000
+"""Training faces that describe the training data, evenly spaced if there are more."""
 CARD_FIELDS = ("training", "frames", "crop", "selection")
 """Fields of the protocol card that describe the detector and not a test set."""
 
@@ -41,30 +47,44 @@ def open_run(folder: Path, device: str = "cpu") -> TrainedDetector:
     detector = build_detector(record["config"], stages[-1], from_scratch=False)
     detector.load_state_dict(load_weights(folder / handoff.checkpoint, handoff.sha256))
     model = detector.model.eval().to(device)
-    known = read_facts(folder / "evaluation" / "validation" / SELECTED)
-    if known is not None and known[0]["about"]["checkpoint_sha256"] == handoff.sha256:
-        return TrainedDetector.from_facts(*known, model)
-    run = Run.open(folder)
-    found = _measure(run, model)
+    kept = folder / "evaluation" / "validation" / SELECTED / FACTS_NAME
+    facts = _read(kept)
+    if facts is not None and facts["about"]["checkpoint_sha256"] == handoff.sha256:
+        return TrainedDetector.from_facts(facts, model)
+    found = TrainedDetector.from_facts(_measure(Run.open(folder)), model)
     with suppress(OSError):  # a read-only folder
-        write_facts(found, result_folder(run, TestSet.of_run(run, "validation"), SELECTED))
+        write_json(kept, found.facts())
     return found
 
 
-def _measure(run: Run, model: DetectionModel) -> TrainedDetector:
-    """The detector with thresholds, temperatures and reference from the run's validation faces."""
+def _read(path: Path) -> dict[str, Any] | None:
+    """The facts in a file; None if they are missing, damaged or of another version."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) and facts.keys() == FACTS else None
+
+
+def _measure(run: Run) -> dict[str, Any]:
+    """The facts of a run's detector (`TrainedDetector.facts`), with thresholds from its validation faces."""
     validation_set, checkpoint = TestSet.of_run(run, "validation"), Checkpoint.of(run, SELECTED)
-    faces = validation_set.dataset(model.input_size)
-    scored = [score_faces(model, _crops(faces, start)) for start in range(0, len(faces), BATCH_SIZE)]
-    probabilities, features = (np.concatenate(each) for each in zip(*scored, strict=True))
-    rows = run.faces.manifest.iloc[validation_set.rows]
-    if has_predictions(run, validation_set, checkpoint):
-        validation = read_predictions(run, validation_set, SELECTED)  # those that the run's scores depend on
-    else:
-        validation = rows[["video_id"]].assign(label=faces.labels, fake_probability=probabilities)
+    if not has_predictions(run, validation_set, checkpoint):
+        raise UserError(
+            f"{run.folder} has no scores of its validation set, which the threshold depends on: run "
+            f"`deepfake-ms evaluate run={run.folder}` first."
+        )
+    validation = read_predictions(run, validation_set, SELECTED)
+    training = run.training_rows
+    training = training[np.linspace(0, len(training) - 1, min(MOST_DESCRIBED, len(training)), dtype=int)]
+    reference = Reference.of(
+        _statistics(run, training),
+        _statistics(run, validation_set.rows),
+        run.faces.manifest["video_id"].iloc[validation_set.rows],
+    )
     card = protocol_card(run, validation_set, SELECTED, None)
-    facts = {
-        "name": "/".join(run.folder.resolve().parts[-4:]),
+    return {
+        "name": f"{run.config['model']['name']}, trained on {run.config['data']['name']}, seed {run.seed}",
         "preparation": {**PreparationSettings().as_dict(), **run.faces.about["preparation"]},
         "thresholds": choose_thresholds(validation),
         "temperatures": {level: fit_temperature(at_level(validation, level)) for level in LEVELS},
@@ -80,10 +100,13 @@ def _measure(run: Run, model: DetectionModel) -> TrainedDetector:
             "checkpoint_sha256": checkpoint.sha256,
             "code": run.record["code"],
         },
+        "reference": reference.as_record(),
     }
-    reference = Reference.of(features, rows["video_id"])
-    return TrainedDetector.from_facts({**facts, "limits": reference.limits}, reference.features, model)
 
 
-def _crops(faces: FaceDataset, start: int) -> np.ndarray:
-    return faces.batch(list(range(start, min(start + BATCH_SIZE, len(faces)))))["image"].numpy()
+def _statistics(run: Run, rows: np.ndarray) -> np.ndarray:
+    """`image_statistics` of the faces at `rows` of the manifest."""
+    faces = FaceDataset(
+        run.faces.manifest, rows, run.faces.folder, input_size=run.faces.about["preparation"]["crop_size"]
+    )
+    return image_statistics(faces.pixels(position).transpose(2, 0, 1) for position in range(len(rows)))

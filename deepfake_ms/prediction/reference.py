@@ -1,71 +1,107 @@
-"""Are faces unlike the training data? The distance of their features from those of the validation faces.
+"""Are faces unlike the training data? The distance of their image statistics from those of the training faces.
 
-The distance of a face is that to its k-th nearest validation face, between feature vectors of unit length (Sun et al.,
-"Out-of-distribution detection with deep nearest neighbors", ICML 2022). Distances of validation faces, each measured
-against the faces of the other videos, give the limits.
+A detector's own features hardly tell: a network that was fine-tuned on one kind of faces maps others into the same
+region. Colour and detail of the crop do (`experiments/abstention` compares the two).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from deepfake_ms.scoring.metrics import LEVELS
 
-NEIGHBOUR = 5
-"""k: which of the nearest validation faces counts."""
 QUANTILE = 0.99
-"""Share of the validation faces and videos that lie within the limits."""
-LARGEST_BANK = 4000
-"""Validation faces that are kept, evenly spaced if there are more."""
+"""Share of the validation faces, and of the validation videos, that lie within the limits."""
+SIZE, OCTAVES = 112, 4
+"""Side in pixels at which crops are described, and number of times that this is halved."""
+_RIDGE = 0.01
+"""Added to the diagonal of the correlation matrix, so that it can be inverted."""
+_LEAST = 1e-3
+"""Added before logarithms, in units of lightness 0..1."""
+
+
+def image_statistics(crops: Iterable[np.ndarray]) -> np.ndarray:
+    """Colour and detail of face crops.
+
+    Mean and standard deviation of the channels of CIELAB. Then, at `SIZE` pixels and three times half of that, for the
+    detail of the lightness, i.e. its difference from a blurred copy: the logarithm of its standard deviation, and of
+    its mean magnitude divided by that, which is lower the sparser the detail is.
+
+    Args:
+        crops: RGB, uint8 [3, S, S].
+
+    Returns:
+        float64 [N, 14].
+    """
+    rows = [_describe(crop) for crop in crops]
+    return np.array(rows, dtype=np.float64).reshape(-1, 2 * 3 + 2 * OCTAVES)
+
+
+def _describe(crop: np.ndarray) -> list[float]:
+    image = cv2.resize(np.ascontiguousarray(crop.transpose(1, 2, 0)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32) / 255
+    values = [*lab.mean(axis=(0, 1)), *lab.std(axis=(0, 1))]
+    lightness = lab[..., 0]
+    for _ in range(OCTAVES):
+        blurred = cv2.GaussianBlur(lightness, (0, 0), 1.0)
+        detail = lightness - blurred
+        spread = float(detail.std())
+        values += [np.log(spread + _LEAST), np.log(np.abs(detail).mean() / (spread + _LEAST / 10) + _LEAST)]
+        lightness = blurred[::2, ::2]
+    return values
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Features of validation faces, and how far from them a face or a video may be.
+    """The distribution of the training faces' statistics, and how far from its centre a face or a video may be.
 
     Attributes:
-        features: of unit length, float32 [M, D].
-        limits: per level (frame, video), the largest distance that is not unlike the training data; for a video, of
-            the mean distance of its faces.
+        mean: of the statistics, float64 [14].
+        precision: inverse of their covariance, float64 [14, 14].
+        limits: per level (frame, video), the largest distance that is not unlike the training data: `QUANTILE` of the
+            validation faces; for a video, of the mean distance of its faces.
     """
 
-    features: np.ndarray = field(repr=False)
+    mean: np.ndarray = field(repr=False)
+    precision: np.ndarray = field(repr=False)
     limits: Mapping[str, float]
 
     @classmethod
-    def of(cls, features: np.ndarray, videos: pd.Series) -> "Reference":
-        """The reference of validation faces.
+    def of(cls, training: np.ndarray, validation: np.ndarray, videos: pd.Series) -> Self:
+        """The reference of a run.
 
         Args:
-            features: of unit length, float32 [N, D].
-            videos: the video of each, [N].
+            training: statistics of training faces, [N, 14].
+            validation: statistics of validation faces, [M, 14].
+            videos: the video of each validation face, [M].
         """
-        kept = np.linspace(0, len(features) - 1, min(LARGEST_BANK, len(features)), dtype=int)
-        features, videos = features[kept], pd.Series(videos.to_numpy()[kept])
-        names = pd.factorize(videos)[0]
-        own = np.concatenate(
-            [_distances(features[names == name], features[names != name]) for name in range(names.max() + 1)]
-        )
-        order = np.concatenate([np.flatnonzero(names == name) for name in range(names.max() + 1)])
-        faces = pd.Series(own, index=order).sort_index()
-        distances = {"frame": faces, "video": faces.groupby(names).mean()}
-        return cls(features, {level: float(distances[level].quantile(QUANTILE)) for level in LEVELS})
+        spread = training.std(axis=0) + np.finfo(np.float64).eps
+        correlation = np.corrcoef((training - training.mean(axis=0)) / spread, rowvar=False, dtype=np.float64)
+        correlation = (1 - _RIDGE) * np.nan_to_num(correlation) + _RIDGE * np.eye(training.shape[1])
+        unlimited = cls(training.mean(axis=0), np.linalg.inv(correlation) / np.outer(spread, spread), {})
+        faces = pd.Series(unlimited.distances(validation))
+        distances = {"frame": faces, "video": faces.groupby(videos.to_numpy()).mean()}
+        limits = {level: float(distances[level].quantile(QUANTILE)) for level in LEVELS}
+        return cls(unlimited.mean, unlimited.precision, limits)
 
-    def distances(self, features: np.ndarray) -> np.ndarray:
-        """How far faces are from the validation faces, 0 (the same features) to 2 (opposite): float64 [N].
+    def distances(self, statistics: np.ndarray) -> np.ndarray:
+        """Mahalanobis distance of faces from the training faces, float64 [N].
 
         Args:
-            features: of unit length, float32 [N, D].
+            statistics: from `image_statistics`, [N, 14].
         """
-        return _distances(features, self.features)
+        centred = statistics - self.mean
+        return np.sqrt(np.maximum(0, np.einsum("ni,ij,nj->n", centred, self.precision, centred)))
 
+    def as_record(self) -> dict[str, Any]:
+        """In plain values."""
+        return {"mean": self.mean.tolist(), "precision": self.precision.tolist(), "limits": dict(self.limits)}
 
-def _distances(features: np.ndarray, others: np.ndarray) -> np.ndarray:
-    if not len(others) or not features.shape[1]:
-        return np.zeros(len(features))
-    similarity = features.astype(np.float64) @ others.T
-    nearest = min(NEIGHBOUR, len(others))
-    kth = np.partition(similarity, -nearest, axis=1)[:, -nearest]
-    return np.sqrt(np.maximum(0, 2 - 2 * kth))
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """The reference that `as_record` describes."""
+        return cls(np.array(record["mean"]), np.array(record["precision"]), record["limits"])
