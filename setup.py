@@ -5,5 +5,9 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["deepfake_ms*"]), "deepfake_ms.conf"],
     package_dir={"deepfake_ms.conf": "conf"},
-    package_data={"deepfake_ms.conf": ["**/*.yaml"], "deepfake_ms.explanation": ["*.j2"]},
+    package_data={
+        "deepfake_ms.conf": ["**/*.yaml"],
+        "deepfake_ms.explanation": ["*.j2"],
+        "deepfake_ms.prediction": ["*.j2"],
+    },
 )

@@ -31,6 +31,7 @@ COMMANDS = {
     "train": "train a curriculum stage by stage, then score it on the test set",
     "evaluate": "score a finished run on its own faces or on other corpora",
     "explain": "show where a run looks and what it needs; draw contact sheets of faces",
+    "predict": "score the faces in any video or image with a finished run",
     "scores": "write the scores of a run or of another tool as one CSV or Parquet file",
     "compare": "test the differences between the scores of several detectors",
 }

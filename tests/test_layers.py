@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "deepfake_ms"
 LAYERS = [
-    {"labels", "errors", "randomness", "files", "provenance", "quiet"},
+    {"labels", "errors", "randomness", "files", "provenance", "quiet", "console"},
     {"manifest"},
     {"datasets", "preprocessing", "data"},
     {"models", "scoring"},
@@ -20,7 +20,7 @@ LAYERS = [
     {"assembly", "launcher"},
     {"composition"},
     {"cli"},
-    {"prepare", "train", "evaluate", "explain", "scores", "compare"},
+    {"prepare", "train", "evaluate", "explain", "predict", "scores", "compare"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ENTRY_POINTS = LAYERS[-1]

@@ -48,7 +48,9 @@ class FacePictures:
     def pictures(self) -> list[dict]:
         """The tiles as inline JPEG files with a description each."""
         about = f"{CLASS_NAMES[self.label]} face {self.name}"
-        return [{"source": _inline(pixels), "caption": f"{about}: {caption}"} for caption, pixels in self.tiles.items()]
+        return [
+            {"source": inline_image(pixels), "caption": f"{about}: {caption}"} for caption, pixels in self.tiles.items()
+        ]
 
 
 def write_page(
@@ -92,6 +94,7 @@ def write_page(
     write_atomically(path, html)
 
 
-def _inline(pixels: np.ndarray) -> str:
+def inline_image(pixels: np.ndarray) -> str:
+    """RGB uint8 [H, W, 3] as the address of an image in an HTML file."""
     encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.errors import UserError
@@ -13,6 +14,7 @@ from deepfake_ms.evaluation.predictions import SELECTED, Checkpoint, has_predict
 from deepfake_ms.evaluation.protocol_card import protocol_card
 from deepfake_ms.evaluation.test_set import TestSet
 from deepfake_ms.files import write_json
+from deepfake_ms.manifest import BOX_COLUMNS
 from deepfake_ms.prediction.detector import FACTS, TrainedDetector
 from deepfake_ms.prediction.reference import Reference, image_statistics
 from deepfake_ms.preprocessing.settings import PreparationSettings
@@ -81,6 +83,7 @@ def _measure(run: Run) -> dict[str, Any]:
         _statistics(run, training),
         _statistics(run, validation_set.rows),
         run.faces.manifest["video_id"].iloc[validation_set.rows],
+        _sides(run.faces.manifest.iloc[training]),
     )
     card = protocol_card(run, validation_set, SELECTED, None)
     return {
@@ -110,3 +113,9 @@ def _statistics(run: Run, rows: np.ndarray) -> np.ndarray:
         run.faces.manifest, rows, run.faces.folder, input_size=run.faces.about["preparation"]["crop_size"]
     )
     return image_statistics(faces.pixels(position).transpose(2, 0, 1) for position in range(len(rows)))
+
+
+def _sides(faces: pd.DataFrame) -> np.ndarray:
+    """Longer side of each face's box, in pixels of its frame: [N]."""
+    left, top, right, bottom = faces[BOX_COLUMNS].to_numpy(dtype=np.float64).T
+    return np.maximum(right - left, bottom - top)

@@ -16,6 +16,8 @@ from deepfake_ms.scoring.metrics import LEVELS
 
 QUANTILE = 0.99
 """Share of the validation faces, and of the validation videos, that lie within the limits."""
+SMALLER = 0.01
+"""Share of the training faces that are smaller than the smallest face to be scored."""
 SIZE, OCTAVES = 112, 4
 """Side in pixels at which crops are described, and number of times that this is halved."""
 _RIDGE = 0.01
@@ -64,20 +66,26 @@ class Reference:
         precision: inverse of their covariance, float64 [14, 14].
         limits: per level (frame, video), the largest distance that is not unlike the training data: `QUANTILE` of the
             validation faces; for a video, of the mean distance of its faces.
+        smallest_face: longer side of the box in pixels of the frame that all but `SMALLER` of the training faces have
+            at least; 0 if it is not recorded.
     """
 
     mean: np.ndarray = field(repr=False)
     precision: np.ndarray = field(repr=False)
     limits: Mapping[str, float]
+    smallest_face: float = 0.0
 
     @classmethod
-    def of(cls, training: np.ndarray, validation: np.ndarray, videos: pd.Series) -> Self:
+    def of(
+        cls, training: np.ndarray, validation: np.ndarray, videos: pd.Series, sides: np.ndarray | None = None
+    ) -> Self:
         """The reference of a run.
 
         Args:
             training: statistics of training faces, [N, 14].
             validation: statistics of validation faces, [M, 14].
             videos: the video of each validation face, [M].
+            sides: longer side of the box of each training face in pixels of its frame; NaN where unknown.
         """
         spread = training.std(axis=0) + np.finfo(np.float64).eps
         correlation = np.corrcoef((training - training.mean(axis=0)) / spread, rowvar=False, dtype=np.float64)
@@ -86,7 +94,9 @@ class Reference:
         faces = pd.Series(unlimited.distances(validation))
         distances = {"frame": faces, "video": faces.groupby(videos.to_numpy()).mean()}
         limits = {level: float(distances[level].quantile(QUANTILE)) for level in LEVELS}
-        return cls(unlimited.mean, unlimited.precision, limits)
+        known = np.array([]) if sides is None else sides[np.isfinite(sides)]
+        smallest = float(np.quantile(known, SMALLER)) if len(known) else 0.0
+        return cls(unlimited.mean, unlimited.precision, limits, smallest)
 
     def distances(self, statistics: np.ndarray) -> np.ndarray:
         """Mahalanobis distance of faces from the training faces, float64 [N].
@@ -99,9 +109,14 @@ class Reference:
 
     def as_record(self) -> dict[str, Any]:
         """In plain values."""
-        return {"mean": self.mean.tolist(), "precision": self.precision.tolist(), "limits": dict(self.limits)}
+        return {
+            "mean": self.mean.tolist(),
+            "precision": self.precision.tolist(),
+            "limits": dict(self.limits),
+            "smallest_face": self.smallest_face,
+        }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """The reference that `as_record` describes."""
-        return cls(np.array(record["mean"]), np.array(record["precision"]), record["limits"])
+        return cls(np.array(record["mean"]), np.array(record["precision"]), record["limits"], record["smallest_face"])

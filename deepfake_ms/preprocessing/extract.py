@@ -20,7 +20,7 @@ from deepfake_ms.preprocessing.disk import explain_disk_errors
 from deepfake_ms.preprocessing.faces import Face, FaceDetector, choose_faces
 from deepfake_ms.preprocessing.frames import Frame, read_frames
 from deepfake_ms.preprocessing.images import read_image
-from deepfake_ms.preprocessing.media import UnreadableMedia
+from deepfake_ms.preprocessing.media import reason_of
 from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
 from deepfake_ms.preprocessing.perturbed_frames import perturb
 from deepfake_ms.preprocessing.recompression import recompressed
@@ -32,9 +32,6 @@ _CANDIDATE = ".candidate"
 
 _LONGEST_PART, _LONGEST_ID = 200, 1000
 """Bytes of a video id's parts, and of the whole id, that become names of files and folders unchanged."""
-
-_LONGEST_REASON = 200
-"""Characters of an unforeseen error that the record keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +165,7 @@ class _Video:
 
     def quarantine(self, error: Exception) -> None:
         """Quarantine the current file."""
-        reason = str(error) if isinstance(error, UnreadableMedia) else f"{type(error).__name__}: {error}"
-        self.quarantined[self.current.name] = " ".join(reason.split())[:_LONGEST_REASON]
+        self.quarantined[self.current.name] = reason_of(error)
 
 
 def _extract(video: _Video, folder: Path, settings: PreparationSettings, detector: FaceDetector) -> dict[str, Any]:

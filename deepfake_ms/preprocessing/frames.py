@@ -88,7 +88,7 @@ def _sample(
         sampling, to_rgb = make_sampling(stream.time_base), VideoReformatter()
         try:
             for index, frame in decode(container, stream, sampling):
-                yield Frame(index, sampling.seconds(frame.pts), _upright(frame, stream, to_rgb))
+                yield Frame(index, sampling.seconds(frame.pts), upright(frame, stream, to_rgb))
         except av.FFmpegError as error:
             raise UnreadableMedia(f"damaged: decoding fails ({error.strerror})") from error
 
@@ -139,7 +139,7 @@ def _count_frames(path: Path) -> int:
         return sum(1 for _ in container.decode(stream))
 
 
-def _upright(frame: av.VideoFrame, stream: av.VideoStream, to_rgb: VideoReformatter) -> np.ndarray:
+def upright(frame: av.VideoFrame, stream: av.VideoStream, to_rgb: VideoReformatter) -> np.ndarray:
     """The frame as RGB. `to_rgb` serves all frames of a video, because setting it up takes longer than using it."""
     width, height = _square_pixels(frame.width, frame.height, stream.sample_aspect_ratio)
     image = to_rgb.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()

@@ -78,7 +78,7 @@ def _extract_here(
     settings: PreparationSettings,
     make_detector: Callable[[], FaceDetector],
 ) -> Iterator[dict[str, Any]]:
-    with _one_thread():
+    with one_thread():
         detector = make_detector()
         for files in videos:
             yield extract_faces(files, folder, settings, detector)
@@ -108,7 +108,7 @@ def _extract_in_worker(files: Sequence[Source]) -> dict[str, Any]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute on one thread, as in a worker, so that results never depend on how sums are split over threads."""
     torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)

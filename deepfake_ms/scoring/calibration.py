@@ -40,8 +40,13 @@ def apply_temperature(predictions: pd.DataFrame, temperature: float) -> pd.DataF
     """
     if np.isnan(temperature):
         return predictions
-    probability = expit(_logits(predictions["fake_probability"].to_numpy()) / temperature)
+    probability = calibrate(predictions["fake_probability"].to_numpy(), temperature)
     return predictions.assign(fake_probability=probability)
+
+
+def calibrate(probability: np.ndarray, temperature: float) -> np.ndarray:
+    """``sigmoid(logit(probability) / temperature)``; the same probabilities without a temperature (NaN)."""
+    return probability if np.isnan(temperature) else expit(_logits(probability) / temperature)
 
 
 def _logits(probability: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Progress of a curriculum on the console: stage, epoch, losses, time left."""
 
-import os
 import time
 
 import lightning as L
@@ -9,18 +8,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deepfake_ms.console import wide_console
 from deepfake_ms.training.curriculum import Curriculum
-
-PIPED_WIDTH = 120
-"""Rich takes 80, at which wide tables break within words."""
 
 
 def rank_zero_console() -> Console:
     """A console that prints on rank 0 only; into a file or pipe, 120 characters wide unless COLUMNS says otherwise."""
-    console = Console(quiet=rank_zero_only.rank != 0, soft_wrap=True)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPED_WIDTH
-    return console
+    return wide_console(quiet=rank_zero_only.rank != 0, soft_wrap=True)
 
 
 class CurriculumProgress(Callback):
