@@ -99,4 +99,4 @@ class _Boxes:
         before = int(np.searchsorted(frames, index, side="right")) - 1
         boxes = np.stack([face.face.box for face in track.faces])
         box = np.array([np.interp(index, frames, side) for side in boxes.T])
-        return box, f"{track.number}: {track.faces[before].probability:.2f}"
+        return box, f"{track.number}: P(fake) {track.faces[before].probability:.2f}"

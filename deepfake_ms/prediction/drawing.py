@@ -17,7 +17,7 @@ def draw_boxes(image: np.ndarray, boxes: Iterable[tuple[np.ndarray, str, tuple[i
     """
     drawn = image.copy()
     line = max(1, round(max(drawn.shape) / 400))
-    scale = max(0.35, max(drawn.shape) / 1400)
+    scale = max(0.4, max(drawn.shape) / 1100)
     for box, label, colour in boxes:
         left, top, right, bottom = (round(float(each)) for each in box)
         cv2.rectangle(drawn, (left, top), (right, bottom), colour, line)

@@ -95,7 +95,7 @@ def _measure(run: Run) -> dict[str, Any]:
         "about": {
             "protocol_card": {
                 **{name: card[name] for name in CARD_FIELDS},
-                "threshold": f"best {THRESHOLD_CRITERION} on validation",
+                "threshold": f"best {THRESHOLD_CRITERION.replace('_', ' ')} on validation",
             },
             "data": run.config["data"],
             "model": run.config["model"]["name"],

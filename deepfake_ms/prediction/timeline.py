@@ -45,7 +45,8 @@ def draw_timeline(tracks: Sequence[Track], frames: Sequence[tuple[int, float]], 
         parts.append(f'<text x="{_LEFT - 8}" y="{y(value) + 5}" text-anchor="end">{value:g}</text>')
     for number in range(_TICKS):
         time_s = end * number / (_TICKS - 1)
-        parts.append(f'<text x="{x(time_s)}" y="{HEIGHT - 8}" text-anchor="middle">{time_s:.3g} s</text>')
+        anchor = "end" if number == _TICKS - 1 else "middle"
+        parts.append(f'<text x="{x(time_s)}" y="{HEIGHT - 8}" text-anchor="{anchor}">{time_s:.3g} s</text>')
     if threshold is not None:
         at = y(threshold)
         parts.append(

@@ -9,27 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny_run
-from rich.console import Console
 
 from deepfake_ms.data.dataset import resize_face
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.predictions import read_predictions
-from deepfake_ms.evaluation.scores import evaluate
-from deepfake_ms.evaluation.test_set import TestSet
 from deepfake_ms.files import write_json
 from deepfake_ms.prediction.detector import TrainedDetector, load_detector
 from deepfake_ms.prediction.finished_run import FACTS_NAME
 from deepfake_ms.prediction.reference import Reference, image_statistics
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A finished, evaluated run, its test set and the scores of its test set."""
-    folder = tmp_path_factory.mktemp("trained")
-    prepared = tiny_run.write_faces(folder / "prepared" / "tiny-0123456789ab")
-    run = tiny_run.train(folder / "runs" / "tiny" / "small" / "name" / "seed_0", prepared, tiny_run.ONE_STAGE)
-    test_set = TestSet.of_run(run, "test")
-    return run, test_set, evaluate(run, test_set, tiny_run.trainer(), Console(quiet=True))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Small videos with coloured squares for faces, and a detector that finds them; shared by the tests of this folder."""
+"""Small videos with coloured squares for faces, and a detector that finds them; shared by several tests."""
 
 import time
 from fractions import Fraction
