@@ -38,8 +38,10 @@ def find_files(arguments: Sequence[str]) -> tuple[list[Path], dict[Path, str]]:
         listing = Listing(path)
         (found,) = listing.media([path])
         files += found
+        here: dict[Path, str] = {}
         for reason, lost in (("cannot be opened", UNLISTABLE), ("links to nothing", DANGLING)):
-            problems |= {path / name: reason for name in listing.ignored.get(lost, [])}
-        if not found and not problems:
-            problems[path] = NO_MEDIA
+            here |= {path / name: reason for name in listing.ignored.get(lost, [])}
+        if not found and not here:
+            here[path] = NO_MEDIA
+        problems |= here
     return list(dict.fromkeys(files)), problems

@@ -2,6 +2,7 @@
 
 import os
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -235,3 +236,37 @@ def test_a_gif_is_a_video_even_if_it_is_a_still(tmp_path, frames):
     pictures = [Image.fromarray(image) for image in shades(frames)]
     pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=100)
     assert sampled(tmp_path / "a.gif", 5) == [(2 * i, round(0.2 * i, 3)) for i in range((frames + 1) // 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.mp4", b"ffconcat version 1.0\nfile other.mp4\n"),
+        ("playlist.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n"),
+        ("notes.txt", b"text that FFmpeg would draw\n" * 50),
+    ],
+)
+def test_files_that_lead_elsewhere_are_no_videos(tmp_path, name, content):
+    write_video(tmp_path / "other.mp4", shades(5))
+    write_video(tmp_path / "other.ts", shades(5), fps=25, codec="mpeg2video")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnreadableMedia, match="not a video"):
+        list(read_frames(tmp_path / name, 1))
+
+
+def test_a_colon_in_a_relative_path_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "12:30.mp4", shades(5))
+    assert len(list(read_frames(Path("12:30.mp4"), 100))) == 5
+
+
+def test_videos_without_a_decoder_are_named(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    with pytest.raises(UnreadableMedia, match="not a video"):
+        list(read_frames(tmp_path / "a.mp4", 1))
+
+
+def test_pipes_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(UnreadableMedia, match="not a regular file"):
+        list(read_frames(tmp_path / "a.mp4", 1))
