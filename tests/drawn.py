@@ -78,7 +78,7 @@ class SquareDetector:
 
     def detect(self, images):
         for image in images:
-            yield self._detect(image.astype(int))
+            yield self._detect(image.astype(np.int16))
 
     def _detect(self, image):
         red = image[..., 0] - image[..., 1]

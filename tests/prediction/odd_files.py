@@ -125,8 +125,8 @@ def deep_colour(path: Path) -> None:
 
 
 def long_video(path: Path) -> None:
-    """Three hours with a frame every half second would take a minute to encode; this has one every 30 s."""
-    write_video(path, [picture(FACE)] * 361, times=[30 * number for number in range(361)])
+    """Three hours, with a frame every three minutes."""
+    write_video(path, [picture(FACE)] * 61, times=[180 * number for number in range(61)])
 
 
 def odd_sides(path: Path) -> None:
