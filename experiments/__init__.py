@@ -7,6 +7,7 @@ python -m experiments.mechanism.curves         when masking pays: its effect ove
 python -m experiments.mechanism.perturbed      the price of training without augmentation, on perturbed test faces
 python -m experiments.figure2                  where detectors look and what they need, after every stage
 python -m experiments.generalisation           detectors on other corpora and on degraded faces
+python -m experiments.abstention               when predict abstains, and whether it should
 python -m experiments.real_samples             cross-validation on a few real faces
 python -m experiments.paper_audit              which F1 averaging can explain a published accuracy and F1
 python -m experiments.wandb                    the Weights & Biases report of a table's runs

@@ -1,7 +1,7 @@
 """A trained detector with everything that scoring needs: weights, preparation, thresholds, calibration, provenance."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepfake_ms.data.dataset import resize_face
+from deepfake_ms.data.perturbation import recorded_settings
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import FAKE
 from deepfake_ms.models.base import DetectionModel
@@ -83,20 +84,19 @@ class TrainedDetector:
         Raises:
             UserError: its faces were prepared by another version of the pipeline.
         """
-        settings = {**facts["preparation"]}
-        if (version := settings.pop("pipeline_version")) != PreparationSettings.PIPELINE_VERSION:
+        version = facts["preparation"]["pipeline_version"]
+        if version != PreparationSettings.PIPELINE_VERSION:
             raise UserError(
                 f"{facts['name']} was trained on faces of pipeline version {version}, and this version cuts out other "
                 f"faces ({PreparationSettings.PIPELINE_VERSION}): use the version that trained it, or train again."
             )
-        settings.pop("perturbation", None)  # frames are taken as they are
         thresholds, temperatures = (
             {level: np.nan if value is None else value for level, value in facts[name].items()}
             for name in ("thresholds", "temperatures")
         )
         return cls(
             facts["name"],
-            PreparationSettings(**settings),
+            replace(recorded_settings(facts["preparation"]), perturbation=None),  # frames are taken as they are
             thresholds,
             temperatures,
             facts["synthetic"],

@@ -1,0 +1,1 @@
+"""How often `deepfake-ms predict` abstains, and whether it should."""
