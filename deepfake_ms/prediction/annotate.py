@@ -10,7 +10,6 @@ from av.video.reformatter import VideoReformatter
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import replacing
-from deepfake_ms.prediction.detector import TrainedDetector
 from deepfake_ms.prediction.drawing import draw_boxes, rgb_of
 from deepfake_ms.prediction.files import VideoPrediction
 from deepfake_ms.prediction.table import in_order
@@ -24,7 +23,7 @@ CODEC, QUALITY = "libx264", {"crf": "20", "preset": "veryfast"}
 _TIME_BASE = Fraction(1, 90_000)
 
 
-def annotate_video(path: Path, prediction: VideoPrediction, detector: TrainedDetector) -> None:
+def annotate_video(path: Path, prediction: VideoPrediction) -> None:
     """Write the copy as H.264 in MP4, without sound.
 
     Between two sampled frames, boxes move evenly; the number is that of the last sampled frame. If only the first
@@ -33,12 +32,11 @@ def annotate_video(path: Path, prediction: VideoPrediction, detector: TrainedDet
     Args:
         path: of the copy.
         prediction: of a video that can be read.
-        detector: that made it.
 
     Raises:
         UserError: the video cannot be decoded.
     """
-    boxes = _Boxes(prediction, detector)
+    boxes = MovingBoxes(prediction)
     last = prediction.frames[-1][0] if prediction.notes else None
     try:
         with replacing(path) as part, av.open(str(part), "w", format="mp4") as output:
@@ -75,10 +73,10 @@ def _add_stream(output: av.container.OutputContainer, image: np.ndarray) -> av.V
     return stream
 
 
-class _Boxes:
+class MovingBoxes:
     """Where the faces are in every frame, by linear interpolation between the sampled ones."""
 
-    def __init__(self, prediction: VideoPrediction, detector: TrainedDetector) -> None:
+    def __init__(self, prediction: VideoPrediction) -> None:
         self._tracks = in_order(prediction)
         indices = [index for index, _ in prediction.frames]
         self._gap = int(np.median(np.diff(indices))) if len(indices) > 1 else 0

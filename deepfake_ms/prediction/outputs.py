@@ -41,7 +41,7 @@ class Outputs:
         if self._video and prediction.media == "video":
             from deepfake_ms.prediction.annotate import annotate_video
 
-            annotate_video(self._folder / f"{name}.mp4", prediction, detector)
+            annotate_video(self._folder / f"{name}.mp4", prediction)
 
     def _name(self, path: Path) -> str:
         """The file's name, safe on every file system, with a number if an earlier file has the same."""
