@@ -23,7 +23,8 @@ from deepfake_ms.prediction.verdict import Limits
 from deepfake_ms.preprocessing.progress import progress_bar
 
 NOT_ALL_SCORED = 3
-"""Exit status if a file cannot be read, or if its faces are not scored; the others are."""
+"""Exit status if a file cannot be read, abstains, or has a report or video that cannot be written; the others have."""
+NOT_WRITTEN = "not written"
 SOURCES = ("run", "model")
 NEEDED = ("pytorch_grad_cam", "captum", "jinja2")
 """Packages that a report needs."""
@@ -51,14 +52,15 @@ def main() -> None:
             print(line, flush=True)
         else:
             found.append(prediction)
-        if outputs:
-            outputs.write(prediction, line, detector, limits)
+        for problem in outputs.write(prediction, line, detector, limits) if outputs else ():
+            errors.print(problem, markup=False)
+            counts[NOT_WRITTEN] += 1
     if not arguments.json:
         console.print(predictions_table(found, detector))
     errors.print(f"{counts[SCORED]} scored, {counts[ABSTAINED]} abstained, {counts[UNREADABLE]} not read")
     if outputs:
         errors.print(f"Written to {arguments.output}", markup=False)
-    if counts[SCORED] < counts.total():
+    if counts.total() > counts[SCORED]:
         sys.exit(NOT_ALL_SCORED)
 
 
@@ -69,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Score every face in videos and images with a finished run. Faces are followed over time and "
         "scored apart. A file abstains, and says why, if it has no face, too few frames, too small a face, or one that "
         "is unlike the training data.",
-        epilog="Exit status: 0 if all files are scored; 3 if some abstain or cannot be read; 2 if the arguments or the "
-        "detector cannot be used.",
+        epilog="Exit status: 0 if all files are scored; 3 if some abstain, cannot be read, or have a report or video that "
+        "cannot be written; 2 if the arguments or the detector cannot be used.",
     )
     parser.add_argument(
         "arguments",
@@ -83,10 +85,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="DIR", type=Path, help="write predictions.jsonl into this folder")
     parser.add_argument("--report", action="store_true", help="also write an HTML report per file there")
     parser.add_argument("--video", action="store_true", help="also write each video with boxes and P(fake) there")
-    parser.add_argument("--min-frames", metavar="N", type=_at_least_one, default=Limits.min_frames, help="default: 3")
-    parser.add_argument("--min-face", metavar="PX", type=float, help="default: of the training data")
+    parser.add_argument(
+        "--min-frames",
+        metavar="N",
+        type=_at_least_one,
+        default=Limits.min_frames,
+        help=f"frames in which a face must be found (default: {Limits.min_frames})",
+    )
+    parser.add_argument(
+        "--min-face", metavar="PX", type=float, help="smallest face in pixels (default: as in the training data)"
+    )
     parser.add_argument("--any-face", action="store_true", help="also score faces unlike the training data")
-    parser.add_argument("--max-frames", metavar="N", type=_at_least_one, help="read N sampled frames of each video")
+    parser.add_argument(
+        "--max-frames", metavar="N", type=_at_least_one, help="read only the first N sampled frames of a video"
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; default: a GPU if there is one")
     return parser
 

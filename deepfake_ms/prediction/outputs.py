@@ -1,8 +1,11 @@
 """The files that ``deepfake-ms predict --output DIR`` writes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deepfake_ms.datasets.source import portable
+from deepfake_ms.errors import UserError
 from deepfake_ms.files import limit_name
 from deepfake_ms.prediction.detector import TrainedDetector
 from deepfake_ms.prediction.files import VideoPrediction
@@ -27,21 +30,28 @@ class Outputs:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LINES_NAME).write_text("")
 
-    def write(self, prediction: VideoPrediction, line: str, detector: TrainedDetector, limits: Limits) -> None:
-        """Append the line of JSON, and write report and video if they are wanted and something was read."""
+    def write(self, prediction: VideoPrediction, line: str, detector: TrainedDetector, limits: Limits) -> list[str]:
+        """Append the line of JSON, and write report and video if they are wanted and something was read.
+
+        Returns:
+            Sentences about what could not be written.
+        """
         with (self._folder / LINES_NAME).open("a", encoding="ascii") as stream:
             stream.write(f"{line}\n")
         if prediction.problem:
-            return
-        name = self._name(prediction.path)
+            return []
+        path, problems = self._folder / self._name(prediction.path), []
         if self._report:
             from deepfake_ms.prediction.report import write_report  # needs the extra `explain`
 
-            write_report(self._folder / f"{name}.html", prediction, detector, limits)
+            with _noted(problems):
+                write_report(path.with_name(f"{path.name}.html"), prediction, detector, limits)
         if self._video and prediction.media == "video":
             from deepfake_ms.prediction.annotate import annotate_video
 
-            annotate_video(self._folder / f"{name}.mp4", prediction)
+            with _noted(problems):
+                annotate_video(path.with_name(f"{path.name}.mp4"), prediction)
+        return problems
 
     def _name(self, path: Path) -> str:
         """The file's name, safe on every file system, with a number if an earlier file has the same."""
@@ -49,3 +59,12 @@ class Outputs:
         name = next(each for each in (stem, *(f"{stem}~{n}" for n in range(2, 10**6))) if each not in self._names)
         self._names.add(name)
         return name
+
+
+@contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """Add the sentence of a `UserError` to `problems`, so that the other files are still processed."""
+    try:
+        yield
+    except UserError as error:
+        problems.append(str(error))

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 from drawn import SquareDetector, picture, write_video
-from odd_files import clip, image
+from odd_files import ODD, clip, image
 
+from deepfake_ms.errors import UserError
 from deepfake_ms.prediction.record import FIELDS
 
 
@@ -138,3 +139,30 @@ def test_progress_names_the_rate(command, tmp_path):
     assert "scoring: 4 of 4 files" in errors
     assert "files/s" in errors
     assert "frames/s" in errors
+
+
+def test_what_cannot_be_written_does_not_stop_the_others(command, tmp_path, monkeypatch):
+    for name in ("a.mp4", "b.mp4"):
+        clip()(tmp_path / name)
+
+    def fail(path, prediction):
+        if prediction.path.name == "a.mp4":
+            raise UserError("a.mp4 cannot be annotated")
+        path.write_text("written")
+
+    monkeypatch.setattr("deepfake_ms.prediction.annotate.annotate_video", fail)
+    status, _, errors = command("run=run", "a.mp4", "b.mp4", "--output", "out", "--video")
+    assert status == 3
+    assert "a.mp4 cannot be annotated" in errors
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"predictions.jsonl", "b.mp4.mp4"}
+
+
+def test_unusual_files_have_reports_and_videos(command, tmp_path):
+    for name in ("hdr.mp4", "alpha.mov", "alpha.png", "rotated.mp4", "animated.gif", "animated.webp", "odd_sides.mkv"):
+        (odd,) = [each for each in ODD if each.name == name]
+        odd.make(tmp_path / name)
+    names = sorted(path.name for path in tmp_path.glob("*.*"))
+    status, _, errors = command("run=run", *names, "--output", "out", "--report", "--video")
+    assert status == 0, errors
+    assert len(list((tmp_path / "out").glob("*.html"))) == 7
+    assert len(list((tmp_path / "out").glob("*.mp4"))) == 5
