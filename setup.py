@@ -9,5 +9,6 @@ setup(
         "deepfake_ms.conf": ["**/*.yaml"],
         "deepfake_ms.explanation": ["*.j2"],
         "deepfake_ms.prediction": ["*.j2"],
+        "deepfake_ms.exporting": ["*.j2"],
     },
 )

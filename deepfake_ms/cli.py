@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": "score a finished run on its own faces or on other corpora",
     "explain": "show where a run looks and what it needs; draw contact sheets of faces",
     "predict": "score the faces in any video or image with a finished run",
+    "export": "write the detector of a finished run as safetensors, ONNX and torch.export, with a model card",
     "scores": "write the scores of a run or of another tool as one CSV or Parquet file",
     "compare": "test the differences between the scores of several detectors",
 }

@@ -15,12 +15,12 @@ LAYERS = [
     {"models", "scoring"},
     {"training", "score_files"},
     {"evaluation"},
-    {"explanation"},
+    {"explanation", "exporting"},
     {"prediction"},
     {"assembly", "launcher"},
     {"composition"},
     {"cli"},
-    {"prepare", "train", "evaluate", "explain", "predict", "scores", "compare"},
+    {"prepare", "train", "evaluate", "explain", "predict", "export", "scores", "compare"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ENTRY_POINTS = LAYERS[-1]

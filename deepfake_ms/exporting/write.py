@@ -1,0 +1,169 @@
+"""Write the folder of an exported detector: all files, checked against the detector, or nothing."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepfake_ms.errors import UserError
+from deepfake_ms.evaluation.test_set import TestSet
+from deepfake_ms.exporting import graphs
+from deepfake_ms.exporting.config import CONFIG_NAME, FORMAT, model_arguments
+from deepfake_ms.exporting.folder import REFERENCE_NAME, WEIGHTS_NAME, from_pretrained, write_weights
+from deepfake_ms.exporting.graphs import Scores, open_onnx, open_torch
+from deepfake_ms.exporting.model_card import CARD_NAME, model_card
+from deepfake_ms.exporting.parity import BATCHES, TOLERANCE, measure_parity
+from deepfake_ms.exporting.results import read_audit, read_results
+from deepfake_ms.exporting.scorer import FaceScorer
+from deepfake_ms.files import PART_SUFFIX, sha256_of, write_atomically, write_json
+from deepfake_ms.models.base import DetectionModel
+from deepfake_ms.provenance import code_version
+from deepfake_ms.training.run import Run
+
+FACES = 60
+"""Validation faces, evenly spaced, that the parity is measured on."""
+
+
+def export_detector(
+    run: Run,
+    to: Path,
+    facts: Mapping[str, Any],
+    model: DetectionModel,
+    reference: np.ndarray,
+    original: Scores,
+    licence: str,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    """Write a finished run's detector as a folder that needs no run.
+
+    Args:
+        run: finished and evaluated.
+        to: the folder, which must not exist or be empty.
+        facts: of `deepfake_ms.prediction.detector.TrainedDetector`.
+        model: with its trained weights, on the CPU, in evaluation mode.
+        reference: features of validation faces, float32 [M, D].
+        original: P(fake) of crops as the run's evaluation scores them.
+        licence: of the weights, as Hugging Face names it, or `deepfake_ms.exporting.model_card.NOT_STATED`.
+        report: is told each step.
+
+    Returns:
+        The content of config.json.
+
+    Raises:
+        UserError: the folder is in use, the run was not evaluated, a crop cannot be read, or an
+            exported file differs from the detector.
+    """
+    results = read_results(run.folder, facts["about"]["checkpoint_sha256"])
+    crop_size = facts["preparation"]["crop_size"]
+    faces = _validation_faces(run, crop_size)
+    with _replacing_empty(to) as part:
+        report("weights")
+        write_weights(part, model, reference)
+        config = {
+            "format": FORMAT,
+            "architecture": run.config["model"]["architecture"],
+            "arguments": model_arguments(run.config["model"]),
+            "input": {
+                "crop_size": crop_size,
+                "input_size": model.input_size,
+                "mean": list(model.mean),
+                "std": list(model.std),
+            },
+            "detector": {**facts, "name": _name(run)},
+            "license": {"weights": licence, "code": "MIT"},
+            "provenance": _provenance(run, facts),
+            "files": {name: sha256_of(part / name) for name in (WEIGHTS_NAME, REFERENCE_NAME)},
+        }
+        write_json(part / CONFIG_NAME, config)  # without what is not known yet, so that the folder can be opened
+        report("torch.export")
+        program = graphs.trace(FaceScorer(model, crop_size), crop_size)
+        graphs.write_torch(program, part)
+        report("ONNX")
+        names = graphs.write_onnx(program, part)
+        del program
+        report("parity")
+        config["parity"] = {
+            "faces": len(faces),
+            "batches": list(BATCHES),
+            "tolerance": TOLERANCE,
+            "largest_difference": _measure(part, original, faces),
+        }
+        config["onnx"] = {"opset": graphs.OPSET, "input": graphs.INPUT, "output": graphs.OUTPUT}
+        config["files"] |= {name: sha256_of(part / name) for name in (graphs.TORCH_NAME, *names)}
+        write_json(part / CONFIG_NAME, config)
+        report("model card")
+        parameters = sum(each.numel() for each in model.parameters())
+        card = model_card(config, run.config, results, read_audit(run.folder), parameters)
+        write_atomically(part / CARD_NAME, card)
+        for path in part.iterdir():
+            path.chmod((part / CARD_NAME).stat().st_mode)  # safetensors lets only the owner read
+    return config
+
+
+def _measure(folder: Path, original: Scores, faces: np.ndarray) -> dict[str, float]:
+    """The parity of every format; one is open at a time, because the largest model takes 3 GB each time."""
+    openers = {WEIGHTS_NAME: _open_weights, graphs.ONNX_NAME: open_onnx, graphs.TORCH_NAME: open_torch}
+    return {name: measure_parity({name: opener(folder)}, original, faces)[name] for name, opener in openers.items()}
+
+
+def _open_weights(folder: Path) -> Scores:
+    scorer = from_pretrained(folder)
+
+    @torch.inference_mode()
+    def score(faces: np.ndarray) -> np.ndarray:
+        return scorer(torch.from_numpy(faces)).numpy()
+
+    return score
+
+
+def _validation_faces(run: Run, crop_size: int) -> np.ndarray:
+    """Crops of `FACES` validation faces as they were prepared, uint8 [N, 3, crop_size, crop_size]."""
+    faces = TestSet.of_run(run, "validation").dataset(crop_size)
+    chosen = np.linspace(0, len(faces) - 1, min(FACES, len(faces)), dtype=int)
+    return faces.batch(chosen.tolist())["image"].numpy()
+
+
+def _name(run: Run) -> str:
+    """Corpus, model, row and seed; not the folder's path, which belongs to this machine."""
+    row = run.folder.resolve().parent.name
+    return f"{run.config['data']['name']}/{run.config['model']['name']}/{row}/seed_{run.seed}"
+
+
+def _provenance(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "trained_by": run.record["code"],
+        "exported_by": code_version(),
+        "libraries": run.record["libraries"],
+        "config_sha256": run.record["config_sha256"],
+        "checkpoint_sha256": facts["about"]["checkpoint_sha256"],
+        "data": run.config["data"],
+        "seed": run.seed,
+        "starting_weights": {
+            Path(name).name: digest for name, digest in run.config.get("starting_weights", {}).items()
+        },
+    }
+
+
+@contextmanager
+def _replacing_empty(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes `folder` if the block ends without an exception and is removed otherwise.
+
+    Raises:
+        UserError: `folder` is a file, or not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not an empty folder: choose another one with to=...")
+    part = folder.with_name(f".{folder.name}.{os.getpid()}{PART_SUFFIX}")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if folder.exists():
+            folder.rmdir()
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
