@@ -47,7 +47,6 @@ def main() -> None:
             folder,
             detector.facts(),
             detector.model,
-            detector.reference.features,
             detector.probabilities,
             settings.get("licence", NOT_STATED),
             lambda step: status.update(f"{folder}: {step}"),

@@ -86,8 +86,12 @@ def _wrong_values(config: dict[str, Any]) -> Iterator[str]:
             yield f"detector.thresholds.{level}={threshold} is not within 0 and 1"
         if temperature is not None and not (_is_number(temperature) and temperature > 0):
             yield f"detector.temperatures.{level}={temperature} is not above 0"
-        if not (_is_number(limit := detector["limits"][level]) and limit >= 0):
-            yield f"detector.limits.{level}={limit} is not a distance"
+        if not (_is_number(limit := detector["reference"]["limits"][level]) and limit >= 0):
+            yield f"detector.reference.limits.{level}={limit} is not a distance"
+    mean, precision = detector["reference"]["mean"], detector["reference"]["precision"]
+    rows = [mean, *precision]
+    if len(rows) != len(mean) + 1 or any(len(row) != len(mean) or not all(map(_is_number, row)) for row in rows):
+        yield "detector.reference has no square matrix of numbers"
     dict(detector["about"])
     try:
         recorded_settings(detector["preparation"])

@@ -1,8 +1,7 @@
-"""The part of an exported folder that this package reads: config.json, the weights, and features of the reference.
+"""The part of an exported folder that this package reads: config.json and the weights.
 
 config.json             see `deepfake_ms.exporting.config`
 model.safetensors       the weights
-reference.safetensors   features of validation faces, which tell faces that are unlike the training data
 model.onnx, model.pt2   the same detector for other runtimes, see `deepfake_ms.exporting.graphs`
 README.md               the model card
 """
@@ -10,9 +9,7 @@ README.md               the model card
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_model, save_model
 
 from deepfake_ms.errors import UserError
@@ -22,7 +19,7 @@ from deepfake_ms.files import sha256_of
 from deepfake_ms.models import build_model
 from deepfake_ms.models.base import DetectionModel
 
-WEIGHTS_NAME, REFERENCE_NAME = "model.safetensors", "reference.safetensors"
+WEIGHTS_NAME = "model.safetensors"
 
 
 def from_pretrained(folder: str | Path) -> FaceScorer:
@@ -70,23 +67,9 @@ def load_model_of(folder: Path) -> tuple[dict[str, Any], DetectionModel]:
     return config, model.eval()
 
 
-def read_reference(folder: Path, config: dict[str, Any]) -> np.ndarray:
-    """Features of validation faces, float32 [M, D].
-
-    Raises:
-        UserError: the file is missing or damaged, or was changed after the export.
-    """
-    path = _unchanged(folder, REFERENCE_NAME, config)
-    try:
-        return load_file(path)["features"]
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}): copy or export the folder again.") from error
-
-
-def write_weights(folder: Path, model: DetectionModel, reference: np.ndarray) -> None:
-    """Write model.safetensors and reference.safetensors; parameters that two modules share are written once."""
+def write_weights(folder: Path, model: DetectionModel) -> None:
+    """Write model.safetensors; parameters that two modules share are written once."""
     save_model(model, str(folder / WEIGHTS_NAME), metadata={"format": "pt"})
-    save_file({"features": np.ascontiguousarray(reference)}, folder / REFERENCE_NAME)
 
 
 def _unchanged(folder: Path, name: str, config: dict[str, Any]) -> Path:

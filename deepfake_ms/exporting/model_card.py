@@ -19,6 +19,8 @@ CARD_NAME = "README.md"
 HEADLINE = ("auroc", "eer", "balanced_accuracy")
 """Metrics of the header, which Hugging Face shows beside the card."""
 NOT_STATED = "not-stated"
+TRAINING = {"Curriculum": "curriculum", "Mask": "mask", "Augmentation": "augmentation", "Loss": "loss"}
+"""Title → group of the run's configuration whose choice the card names."""
 SHARED = {"videos": "videos", "identities": "people", "near_duplicates": "near-duplicate faces"}
 """What subsets may share → its name."""
 
@@ -54,7 +56,7 @@ def model_card(
         architecture=config["architecture"],
         parameters=parameters,
         stages=[stage["name"] for stage in run_config["curriculum"]["stages"]],
-        facts=[(FIELDS.get(key, key).capitalize(), text) for key, text in detector["about"]["protocol_card"].items()],
+        facts=list(_facts(detector, run_config)),
         **{name: config["input"][name] for name in ("crop_size", "input_size")},
         opset=OPSET,
         decision=_decision(detector),
@@ -110,6 +112,13 @@ def _header(config: Mapping[str, Any], results: Sequence[TestResult]) -> str:
         model_name=detector["name"],
         eval_results=entries,
     ).to_yaml()
+
+
+def _facts(detector: Mapping[str, Any], run_config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from ((FIELDS[key], text) for key, text in detector["about"]["protocol_card"].items())
+    for title, group in TRAINING.items():
+        if run_config.get(group):
+            yield title, run_config[group]["name"]
 
 
 def _decision(detector: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import TestSet
 from deepfake_ms.exporting import graphs
 from deepfake_ms.exporting.config import CONFIG_NAME, FORMAT, model_arguments
-from deepfake_ms.exporting.folder import REFERENCE_NAME, WEIGHTS_NAME, from_pretrained, write_weights
+from deepfake_ms.exporting.folder import WEIGHTS_NAME, from_pretrained, write_weights
 from deepfake_ms.exporting.graphs import Scores, open_onnx, open_torch
 from deepfake_ms.exporting.model_card import CARD_NAME, model_card
 from deepfake_ms.exporting.parity import BATCHES, TOLERANCE, measure_parity
@@ -34,7 +34,6 @@ def export_detector(
     to: Path,
     facts: Mapping[str, Any],
     model: DetectionModel,
-    reference: np.ndarray,
     original: Scores,
     licence: str,
     report: Callable[[str], None],
@@ -46,7 +45,6 @@ def export_detector(
         to: the folder, which must not exist or be empty.
         facts: of `deepfake_ms.prediction.detector.TrainedDetector`.
         model: with its trained weights, on the CPU, in evaluation mode.
-        reference: features of validation faces, float32 [M, D].
         original: P(fake) of crops as the run's evaluation scores them.
         licence: of the weights, as Hugging Face names it, or `deepfake_ms.exporting.model_card.NOT_STATED`.
         report: is told each step.
@@ -63,7 +61,7 @@ def export_detector(
     faces = _validation_faces(run, crop_size)
     with _replacing_empty(to) as part:
         report("weights")
-        write_weights(part, model, reference)
+        write_weights(part, model)
         config = {
             "format": FORMAT,
             "architecture": run.config["model"]["architecture"],
@@ -74,10 +72,10 @@ def export_detector(
                 "mean": list(model.mean),
                 "std": list(model.std),
             },
-            "detector": {**facts, "name": _name(run)},
+            "detector": dict(facts),
             "license": {"weights": licence, "code": "MIT"},
             "provenance": _provenance(run, facts),
-            "files": {name: sha256_of(part / name) for name in (WEIGHTS_NAME, REFERENCE_NAME)},
+            "files": {WEIGHTS_NAME: sha256_of(part / WEIGHTS_NAME)},
         }
         write_json(part / CONFIG_NAME, config)  # without what is not known yet, so that the folder can be opened
         report("torch.export")
@@ -126,12 +124,6 @@ def _validation_faces(run: Run, crop_size: int) -> np.ndarray:
     faces = TestSet.of_run(run, "validation").dataset(crop_size)
     chosen = np.linspace(0, len(faces) - 1, min(FACES, len(faces)), dtype=int)
     return faces.batch(chosen.tolist())["image"].numpy()
-
-
-def _name(run: Run) -> str:
-    """Corpus, model, row and seed; not the folder's path, which belongs to this machine."""
-    row = run.folder.resolve().parent.name
-    return f"{run.config['data']['name']}/{run.config['model']['name']}/{row}/seed_{run.seed}"
 
 
 def _provenance(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:

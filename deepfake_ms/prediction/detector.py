@@ -12,6 +12,7 @@ from torch import Tensor
 from deepfake_ms.data.dataset import resize_face
 from deepfake_ms.data.perturbation import recorded_settings
 from deepfake_ms.errors import UserError
+from deepfake_ms.exporting.folder import is_exported, load_model_of
 from deepfake_ms.labels import FAKE
 from deepfake_ms.models.base import DetectionModel
 from deepfake_ms.prediction.reference import Reference
@@ -107,18 +108,24 @@ class TrainedDetector:
 
 
 def load_detector(source: Path, device: str = "cpu") -> TrainedDetector:
-    """The detector of a finished run.
+    """The detector of a finished run or of an exported folder.
 
     Args:
-        source: folder of the run. Its prepared faces are needed the first time only.
+        source: folder of the run, whose prepared faces are needed the first time only, or folder that
+            ``deepfake-ms export`` wrote.
         device: as torch names it.
 
     Raises:
-        UserError: there is no finished run, its checkpoint has changed, or its faces are missing the first time.
+        UserError: there is no finished run, its checkpoint has changed, or its faces are missing the first time; or a
+            file of the exported folder is missing, damaged or changed.
     """
+    source = Path(source)
+    if is_exported(source):
+        config, model = load_model_of(source)
+        return TrainedDetector.from_facts(config["detector"], model.to(device))
     from deepfake_ms.prediction.finished_run import open_run  # needs Lightning, which takes seconds to import
 
-    return open_run(Path(source), device)
+    return open_run(source, device)
 
 
 def normalise(model: DetectionModel, crops: np.ndarray) -> Tensor:

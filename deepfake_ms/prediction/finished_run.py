@@ -32,12 +32,13 @@ CARD_FIELDS = ("training", "frames", "crop", "selection")
 """Fields of the protocol card that describe the detector and not a test set."""
 
 
-def open_run(folder: Path, device: str = "cpu") -> TrainedDetector:
+def open_run(folder: Path, device: str = "cpu", prepared: Path | None = None) -> TrainedDetector:
     """The detector of a finished run, with the checkpoint that its last stage selected.
 
     Args:
         folder: of the run.
         device: as torch names it.
+        prepared: folder of the run's faces, if they are not in the recorded one.
 
     Raises:
         UserError: the run is missing or not finished, its checkpoint has changed, or its faces are missing and what is
@@ -53,7 +54,7 @@ def open_run(folder: Path, device: str = "cpu") -> TrainedDetector:
     facts = _read(kept)
     if facts is not None and facts["about"]["checkpoint_sha256"] == handoff.sha256:
         return TrainedDetector.from_facts(facts, model)
-    found = TrainedDetector.from_facts(_measure(Run.open(folder)), model)
+    found = TrainedDetector.from_facts(_measure(Run.open(folder, prepared)), model)
     with suppress(OSError):  # a read-only folder
         write_json(kept, found.facts())
     return found
