@@ -59,41 +59,14 @@ def export_detector(
     results = read_results(run.folder, facts["about"]["checkpoint_sha256"])
     crop_size = facts["preparation"]["crop_size"]
     faces = _validation_faces(run, crop_size)
+    config = {
+        **describe_model(run.config["model"], model, crop_size),
+        "detector": dict(facts),
+        "license": {"weights": licence, "code": "MIT"},
+        "provenance": _provenance(run, facts),
+    }
     with _replacing_empty(to) as part:
-        report("weights")
-        write_weights(part, model)
-        config = {
-            "format": FORMAT,
-            "architecture": run.config["model"]["architecture"],
-            "arguments": model_arguments(run.config["model"]),
-            "input": {
-                "crop_size": crop_size,
-                "input_size": model.input_size,
-                "mean": list(model.mean),
-                "std": list(model.std),
-            },
-            "detector": dict(facts),
-            "license": {"weights": licence, "code": "MIT"},
-            "provenance": _provenance(run, facts),
-            "files": {WEIGHTS_NAME: sha256_of(part / WEIGHTS_NAME)},
-        }
-        write_json(part / CONFIG_NAME, config)  # without what is not known yet, so that the folder can be opened
-        report("torch.export")
-        program = graphs.trace(FaceScorer(model, crop_size), crop_size)
-        graphs.write_torch(program, part)
-        report("ONNX")
-        names = graphs.write_onnx(program, part)
-        del program
-        report("parity")
-        config["parity"] = {
-            "faces": len(faces),
-            "batches": list(BATCHES),
-            "tolerance": TOLERANCE,
-            "largest_difference": _measure(part, original, faces),
-        }
-        config["onnx"] = {"opset": graphs.OPSET, "input": graphs.INPUT, "output": graphs.OUTPUT}
-        config["files"] |= {name: sha256_of(part / name) for name in (graphs.TORCH_NAME, *names)}
-        write_json(part / CONFIG_NAME, config)
+        config = write_formats(part, config, model, original, faces, report)
         report("model card")
         parameters = sum(each.numel() for each in model.parameters())
         card = model_card(config, run.config, results, read_audit(run.folder), parameters)
@@ -103,8 +76,75 @@ def export_detector(
     return config
 
 
+def describe_model(settings: Mapping[str, Any], model: DetectionModel, crop_size: int) -> dict[str, Any]:
+    """The part of config.json from which `from_pretrained` builds a model.
+
+    Args:
+        settings: ``model`` of a run's configuration.
+        model: built from them.
+        crop_size: of the faces, in pixels.
+    """
+    return {
+        "format": FORMAT,
+        "architecture": settings["architecture"],
+        "arguments": model_arguments(settings),
+        "input": {
+            "crop_size": crop_size,
+            "input_size": model.input_size,
+            "mean": list(model.mean),
+            "std": list(model.std),
+        },
+    }
+
+
+def write_formats(
+    folder: Path,
+    config: Mapping[str, Any],
+    model: DetectionModel,
+    original: Scores,
+    faces: np.ndarray,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    """Write the detector in all formats, and config.json, and compare them with the original.
+
+    Args:
+        folder: where to write.
+        config: the first part of config.json.
+        model, original, report: as in `export_detector`.
+        faces: to compare P(fake) on, uint8 [N, 3, crop_size, crop_size].
+
+    Returns:
+        The content of config.json, which has `files`, `onnx` and `parity`, too.
+
+    Raises:
+        UserError: an exported file differs from the detector.
+    """
+    crop_size = config["input"]["crop_size"]
+    report("weights")
+    write_weights(folder, model)
+    config = {**config, "files": {WEIGHTS_NAME: sha256_of(folder / WEIGHTS_NAME)}}
+    write_json(folder / CONFIG_NAME, config)  # so that the weights can be opened and compared
+    report("torch.export")
+    program = graphs.trace(FaceScorer(model, crop_size), crop_size)
+    graphs.write_torch(program, folder)
+    report("ONNX")
+    names = graphs.write_onnx(program, folder)
+    del program
+    report("parity")
+    config["parity"] = {
+        "faces": len(faces),
+        "batches": list(BATCHES),
+        "tolerance": TOLERANCE,
+        "largest_difference": _measure(folder, original, faces),
+    }
+    config["onnx"] = {"opset": graphs.OPSET, "input": graphs.INPUT, "output": graphs.OUTPUT}
+    config["files"] |= {name: sha256_of(folder / name) for name in (graphs.TORCH_NAME, *names)}
+    write_json(folder / CONFIG_NAME, config)
+    return config
+
+
 def _measure(folder: Path, original: Scores, faces: np.ndarray) -> dict[str, float]:
-    """The parity of every format; one is open at a time, because the largest model takes 3 GB each time."""
+    """The parity of every format. One is open at a time: the largest model takes 3 GB each time."""
     openers = {WEIGHTS_NAME: _open_weights, graphs.ONNX_NAME: open_onnx, graphs.TORCH_NAME: open_torch}
     return {name: measure_parity({name: opener(folder)}, original, faces)[name] for name, opener in openers.items()}
 
