@@ -56,10 +56,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} has format {found}, but this version reads format {FORMAT}: export the run again.")
     try:
         wrong = next(_wrong_values(config), None)
-    except (KeyError, TypeError, AttributeError) as error:
-        wrong = f"{error} is missing or of the wrong kind"
+    except KeyError as error:
+        wrong = f"{error} is missing"
+    except (TypeError, AttributeError) as error:
+        wrong = f"a value is of the wrong kind ({error})"
     if wrong:
-        raise UserError(f"{path}: {wrong}: copy or export the folder again.")
+        raise UserError(f"{path}: {wrong.rstrip('.')}: copy or export the folder again.")
     return config
 
 
@@ -67,7 +69,7 @@ def _wrong_values(config: dict[str, Any]) -> Iterator[str]:
     """What is wrong with the values, a phrase each."""
     if config["architecture"] not in MODELS:
         yield f"architecture={config['architecture']} is none of {', '.join(MODELS)}"
-    for name, value in _named(config["arguments"]):
+    for name, value in _named({**config["arguments"]}):
         if name in READS_FILES or (name in WITHOUT_FILES and value):
             yield f"arguments: {name}={value} would make the model read another file"
     given = config["input"]

@@ -60,7 +60,8 @@ def load_model_of(folder: Path) -> tuple[dict[str, Any], DetectionModel]:
             raise UserError(f"it has another {' and '.join(wrong)} than the model of this version of timm")
         load_model(model, path)
     except UserError as error:
-        raise UserError(f"{folder / CONFIG_NAME}: {error}: copy or export the folder again.") from error
+        reason = str(error).rstrip(".")
+        raise UserError(f"{folder / CONFIG_NAME}: {reason}: copy or export the folder again.") from error
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit {CONFIG_NAME} ({reason}): copy or export the folder again.") from error

@@ -124,29 +124,25 @@ def write_formats(
     write_weights(folder, model)
     config = {**config, "files": {WEIGHTS_NAME: sha256_of(folder / WEIGHTS_NAME)}}
     write_json(folder / CONFIG_NAME, config)  # so that the weights can be opened and compared
+    difference = {WEIGHTS_NAME: measure_parity(WEIGHTS_NAME, _open_weights(folder), original, faces)}
     report("torch.export")
     program = graphs.trace(FaceScorer(model, crop_size), crop_size)
     graphs.write_torch(program, folder)
+    difference[graphs.TORCH_NAME] = measure_parity(graphs.TORCH_NAME, open_torch(folder), original, faces)
     report("ONNX")
     names = graphs.write_onnx(program, folder)
     del program
-    report("parity")
+    difference[graphs.ONNX_NAME] = measure_parity(graphs.ONNX_NAME, open_onnx(folder), original, faces)
     config["parity"] = {
         "faces": len(faces),
         "batches": list(BATCHES),
         "tolerance": TOLERANCE,
-        "largest_difference": _measure(folder, original, faces),
+        "largest_difference": difference,
     }
     config["onnx"] = {"opset": graphs.OPSET, "input": graphs.INPUT, "output": graphs.OUTPUT}
     config["files"] |= {name: sha256_of(folder / name) for name in (graphs.TORCH_NAME, *names)}
     write_json(folder / CONFIG_NAME, config)
     return config
-
-
-def _measure(folder: Path, original: Scores, faces: np.ndarray) -> dict[str, float]:
-    """The parity of every format. One is open at a time: the largest model takes 3 GB each time."""
-    openers = {WEIGHTS_NAME: _open_weights, graphs.ONNX_NAME: open_onnx, graphs.TORCH_NAME: open_torch}
-    return {name: measure_parity({name: opener(folder)}, original, faces)[name] for name, opener in openers.items()}
 
 
 def _open_weights(folder: Path) -> Scores:

@@ -23,7 +23,6 @@ from deepfake_ms.data.dataset import resize_face
 from deepfake_ms.errors import UserError
 from deepfake_ms.explanation.attribution import attribute
 from deepfake_ms.explanation.views import views_of
-from deepfake_ms.exporting.parity import TOLERANCE
 from deepfake_ms.exporting.write import describe_model, write_formats
 from deepfake_ms.models import MODELS, DetectionModel, build_model
 from deepfake_ms.preprocessing.settings import PreparationSettings
@@ -189,10 +188,8 @@ def check_reloaded_weights(config: DictConfig, path: Path) -> None:
 
 def check_export_agrees(config: DictConfig) -> None:
     model = build(config)
-    train(
-        config, model, make_batch(model, [0, 1, 1, 1], optional=True), steps=3
-    )  # untrained, it hardly tells faces apart
-    assert np.ptp(export(config, model.eval())) > 10 * TOLERANCE
+    train(config, model, make_batch(model, [0, 1, 1, 1], optional=True), steps=3)
+    export(config, model.eval())
 
 
 def check_untrained_export_agrees(config: DictConfig) -> None:
@@ -204,25 +201,26 @@ def check_untrained_export_agrees(config: DictConfig) -> None:
 
 
 @torch.inference_mode()
-def export(config: DictConfig, model: DetectionModel, crop_size: int = 224) -> np.ndarray:
-    """P(fake) [10] of coarse textures, after all exported formats have given the same."""
+def export(config: DictConfig, model: DetectionModel, crop_size: int = 224) -> None:
+    """All exported formats give the same P(fake) of ten coarse textures as the model; how they differ matters, too."""
     coarse = torch.rand(10, 3, 6, 6, generator=torch.Generator().manual_seed(2))
     faces = (nn.functional.interpolate(coarse, crop_size, mode="bicubic").clamp(0, 1) * 255).byte().numpy()
-    expected = {}
+    mean, std = torch.tensor(model.mean), torch.tensor(model.std)
 
     def original(crops: np.ndarray) -> np.ndarray:
         images = torch.from_numpy(np.stack([resize_face(crop.transpose(1, 2, 0), model.input_size) for crop in crops]))
-        mean, std = torch.tensor(model.mean), torch.tensor(model.std)
-        scores = model(((images / 255 - mean) / std).permute(0, 3, 1, 2)).softmax(dim=1)[:, 1].numpy()
-        return expected.setdefault(crops.tobytes(), scores)
+        return model(((images / 255 - mean) / std).permute(0, 3, 1, 2)).softmax(dim=1)[:, 1].numpy()
 
     described = describe_model(OmegaConf.to_container(config.model, resolve=True), model, crop_size)
     with tempfile.TemporaryDirectory() as folder:
         written = write_formats(
             Path(folder), {**described, "detector": FACTS}, model, original, faces, lambda step: None
         )
-    assert set(written["parity"]["largest_difference"]) == {"model.safetensors", "model.onnx", "model.pt2"}
-    return np.concatenate(list(expected.values()))
+    differences = written["parity"]["largest_difference"]
+    assert set(differences) == {"model.safetensors", "model.onnx", "model.pt2"}
+    spread = np.ptp(np.concatenate([original(face[None]) for face in faces]))
+    assert max(differences.values()) < spread / 20, "small models tell these textures hardly apart"
+    print(f"{config.model.name}: {differences}, spread {spread:.2g}")
 
 
 def check_attribution(config: DictConfig) -> None:
