@@ -21,7 +21,7 @@ class Exported(NamedTuple):
     folder: Path
 
 
-def export(run: Run, folder: Path, change=lambda scores: scores, licence: str = NOT_STATED) -> dict:
+def export(run: Run, folder: Path, change=lambda scores: scores) -> dict:
     """Export a run; `change` alters the P(fake) that the files are compared with."""
     detector = load_detector(run.folder)
     return export_detector(
@@ -30,7 +30,7 @@ def export(run: Run, folder: Path, change=lambda scores: scores, licence: str = 
         detector.facts(),
         detector.model,
         lambda crops: change(detector.probabilities(crops)),
-        licence,
+        NOT_STATED,
         lambda step: None,
     )
 
