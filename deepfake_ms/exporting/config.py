@@ -94,6 +94,8 @@ def _wrong_values(config: dict[str, Any]) -> Iterator[str]:
     rows = [mean, *precision]
     if len(rows) != len(mean) + 1 or any(len(row) != len(mean) or not all(map(_is_number, row)) for row in rows):
         yield "detector.reference has no square matrix of numbers"
+    if not (_is_number(side := detector["reference"]["smallest_face"]) and side >= 0):
+        yield f"detector.reference.smallest_face={side} is not a number of pixels"
     dict(detector["about"])
     try:
         recorded_settings(detector["preparation"])

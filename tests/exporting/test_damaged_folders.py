@@ -126,6 +126,7 @@ def test_unreadable_config(folder, content):
         ("detector.reference.precision", [[1.0]]),
         ("detector.reference.mean", ["a"] * 14),
         ("detector.reference.limits.frame", float("inf")),
+        ("detector.reference.smallest_face", -1),
         ("detector.preparation", {"fps": -1}),
         ("detector.preparation.face", "ugliest"),
         ("detector.preparation.unknown", 1),

@@ -40,7 +40,7 @@ FACTS = {
     "thresholds": {"frame": 0.5, "video": None},
     "temperatures": {"frame": 1.0, "video": None},
     "about": {},
-    "reference": {"mean": [0.0], "precision": [[1.0]], "limits": {"frame": 1.0, "video": 1.0}},
+    "reference": {"mean": [0.0], "precision": [[1.0]], "limits": {"frame": 1.0, "video": 1.0}, "smallest_face": 0.0},
 }
 """A detector's facts, which an exported folder has."""
 CLASSIFICATION = weighted_cross_entropy({"real": 1.0, "fake": 1.0})
