@@ -18,5 +18,6 @@ python -m experiments.benchmarks.training      overhead of the training run
 python -m experiments.benchmarks.explanation   cost of attributions per face
 python -m experiments.benchmarks.evaluation    cost of scoring a run on many test sets
 python -m experiments.benchmarks.prediction    cost of predict beside preparation and a forward pass
+python -m experiments.benchmarks.exporting     latency of exported detectors: PyTorch, torch.export, ONNX Runtime
 python -m experiments.benchmarks.levers        what makes lite models fast, and what it costs in AUROC
 """

@@ -1,6 +1,8 @@
 """``deepfake-ms export`` as a command."""
 
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +35,14 @@ def test_export(run, call, tmp_path):
     assert "states no licence" in out
     faces = np.random.default_rng(0).integers(0, 256, (3, 3, 224, 224), np.uint8)
     expected = load_detector(run.folder).probabilities(faces)
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (example,) = [
+        block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "from_pretrained" in block
+    ]
+    names = {"faces": faces}
+    exec(example, names)
+    assert names["fake_probability"].detach().numpy() == pytest.approx(expected, abs=1e-6)
 
     elsewhere = shutil.move(tmp_path / "detector", tmp_path / "elsewhere")
     assert load_detector(elsewhere).probabilities(faces) == pytest.approx(expected, abs=0)

@@ -25,13 +25,14 @@ READS_FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "c
 
 
 def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor arguments of a run's model, without weights to start from.
+    """The constructor arguments of a run's model for scoring: without weights to start from, nothing recomputed.
 
     Args:
         model: ``model`` of the run's configuration.
     """
     arguments = {name: value for name, value in model.items() if name not in ("name", "architecture")}
-    return {name: WITHOUT_FILES.get(name, value) for name, value in arguments.items()}
+    fixed = {**WITHOUT_FILES, "gradient_checkpointing": False}
+    return {name: fixed.get(name, value) for name, value in arguments.items()}
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from deepfake_ms.errors import UserError
@@ -79,7 +80,11 @@ def write_onnx(program: ExportedProgram, folder: Path) -> list[str]:
 
 def open_torch(folder: Path) -> Scores:
     """The detector in the archive of torch.export."""
-    module = torch.export.load(folder / TORCH_NAME).module()
+    return scores_of(torch.export.load(folder / TORCH_NAME).module())
+
+
+def scores_of(module: nn.Module) -> Scores:
+    """The scores of a torch module that maps faces to P(fake)."""
 
     @torch.inference_mode()
     def score(faces: np.ndarray) -> np.ndarray:

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import TestSet
 from deepfake_ms.exporting import graphs
 from deepfake_ms.exporting.config import CONFIG_NAME, FORMAT, model_arguments
 from deepfake_ms.exporting.folder import WEIGHTS_NAME, from_pretrained, write_weights
-from deepfake_ms.exporting.graphs import Scores, open_onnx, open_torch
+from deepfake_ms.exporting.graphs import Scores, open_onnx, open_torch, scores_of
 from deepfake_ms.exporting.model_card import CARD_NAME, model_card
 from deepfake_ms.exporting.parity import BATCHES, TOLERANCE, measure_parity
 from deepfake_ms.exporting.results import read_audit, read_results
-from deepfake_ms.exporting.scorer import FaceScorer
 from deepfake_ms.files import PART_SUFFIX, sha256_of, write_atomically, write_json
 from deepfake_ms.models.base import DetectionModel
 from deepfake_ms.provenance import code_version
@@ -119,14 +117,14 @@ def write_formats(
     Raises:
         UserError: an exported file differs from the detector.
     """
-    crop_size = config["input"]["crop_size"]
     report("weights")
     write_weights(folder, model)
     config = {**config, "files": {WEIGHTS_NAME: sha256_of(folder / WEIGHTS_NAME)}}
     write_json(folder / CONFIG_NAME, config)  # so that the weights can be opened and compared
-    difference = {WEIGHTS_NAME: measure_parity(WEIGHTS_NAME, _open_weights(folder), original, faces)}
+    scorer = from_pretrained(folder)
+    difference = {WEIGHTS_NAME: measure_parity(WEIGHTS_NAME, scores_of(scorer), original, faces)}
     report("torch.export")
-    program = graphs.trace(FaceScorer(model, crop_size), crop_size)
+    program = graphs.trace(scorer, config["input"]["crop_size"])
     graphs.write_torch(program, folder)
     difference[graphs.TORCH_NAME] = measure_parity(graphs.TORCH_NAME, open_torch(folder), original, faces)
     report("ONNX")
@@ -143,16 +141,6 @@ def write_formats(
     config["files"] |= {name: sha256_of(folder / name) for name in (graphs.TORCH_NAME, *names)}
     write_json(folder / CONFIG_NAME, config)
     return config
-
-
-def _open_weights(folder: Path) -> Scores:
-    scorer = from_pretrained(folder)
-
-    @torch.inference_mode()
-    def score(faces: np.ndarray) -> np.ndarray:
-        return scorer(torch.from_numpy(faces)).numpy()
-
-    return score
 
 
 def _validation_faces(run: Run, crop_size: int) -> np.ndarray:

@@ -266,6 +266,18 @@ def test_variant_for_cpus(name, size, check):
     check(settings(name, size))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model.swin=as_released",),  # has parameters with two names
+        ("model.gradient_checkpointing=true",),
+    ],
+)
+def test_export_of_special_variants(overrides):
+    check_export_agrees(settings("genconvit_ed", "small", *overrides))
+
+
 @pytest.mark.parametrize(("name", "size"), FOR_CPU)
 def test_reloaded_weights(name, size, tmp_path):
     check_reloaded_weights(settings(name, size), tmp_path / "weights.pt")
@@ -287,6 +299,7 @@ def test_full_size_structure(name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # an export of 755 million parameters
 @pytest.mark.parametrize(
     "check",
     [check_shapes, check_every_parameter_learns_or_is_frozen, check_attribution, check_untrained_export_agrees],
