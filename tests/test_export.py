@@ -27,8 +27,10 @@ def test_export(run, call, tmp_path):
     assert f"run `deepfake-ms evaluate run={run.folder}` first" in err
     evaluate(run, TestSet.of_run(run, "test"), tiny_run.trainer(), Console(quiet=True))
 
+    (tmp_path / "detector").mkdir()  # empty, so it may be used
     status, out, err = call("export", f"run={run.folder}", "to=detector")
     assert status == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == ["detector"]
     for name in ("model.safetensors", "model.onnx", "model.pt2"):
         assert f"detector/{name}: " in out
     assert "SYNTHETIC DATA" in out

@@ -51,8 +51,8 @@ def export_detector(
         The content of config.json.
 
     Raises:
-        UserError: the folder is in use, the run was not evaluated, a crop cannot be read, or an
-            exported file differs from the detector.
+        UserError: the folder is in use, the run was not evaluated, a crop cannot be read, or an exported file differs
+            from the detector.
     """
     results = read_results(run.folder, facts["about"]["checkpoint_sha256"])
     crop_size = facts["preparation"]["crop_size"]
@@ -167,19 +167,22 @@ def _provenance(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _replacing_empty(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which becomes `folder` if the block ends without an exception and is removed otherwise.
+    """A folder to write to: its files go to `folder` if the block ends without an exception; it is removed otherwise.
 
     Raises:
         UserError: `folder` is a file, or not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not an empty folder: choose another one with to=...")
-    part = folder.with_name(f".{folder.name}.{os.getpid()}{PART_SUFFIX}")
+    place = folder.resolve()
+    part = place.with_name(f".{place.name}.{os.getpid()}{PART_SUFFIX}")
     part.mkdir(parents=True)
     try:
         yield part
-        if folder.exists():
-            folder.rmdir()
-        part.rename(folder)
+        if place.exists():
+            for path in part.iterdir():
+                path.rename(place / path.name)
+        else:
+            part.rename(place)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -13,7 +13,7 @@ import torch
 from exported_run import crops_of, export
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.exporting import from_pretrained
+from deepfake_ms.exporting import from_pretrained, graphs
 from deepfake_ms.exporting.graphs import open_onnx, open_torch
 from deepfake_ms.exporting.parity import TOLERANCE, measure_parity
 from deepfake_ms.prediction.detector import load_detector
@@ -42,6 +42,14 @@ def test_onnx_states_opset_and_dynamic_batch(exported):
     assert batch.dim_param
     assert [each.dim_value for each in shape] == [3, 224, 224]
     assert given.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+
+
+def test_weights_beyond_the_limit_of_a_file_are_beside_onnx(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(graphs, "LARGEST_FILE", 0)
+    names = graphs.write_onnx(graphs.trace(from_pretrained(exported.folder), 224), tmp_path)
+    assert names == ["model.onnx", "model.onnx.data"] == sorted(path.name for path in tmp_path.iterdir())
+    faces = crops_of(exported)
+    assert open_onnx(tmp_path)(faces) == pytest.approx(exported.detector.probabilities(faces), abs=1e-6)
 
 
 def test_loading_needs_neither_run_nor_faces(exported, tmp_path):
