@@ -35,6 +35,7 @@ COMMANDS = {
     "export": "write the detector of a finished run as safetensors, ONNX and torch.export, with a model card",
     "scores": "write the scores of a run or of another tool as one CSV or Parquet file",
     "compare": "test the differences between the scores of several detectors",
+    "doctor": "check the installation and the machine",
 }
 
 CHECKED_BY_RECEIVER = (

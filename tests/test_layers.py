@@ -19,8 +19,8 @@ LAYERS = [
     {"prediction"},
     {"assembly", "launcher"},
     {"composition"},
-    {"cli"},
-    {"prepare", "train", "evaluate", "explain", "predict", "export", "scores", "compare"},
+    {"cli", "checks"},
+    {"prepare", "train", "evaluate", "explain", "predict", "export", "scores", "compare", "doctor"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ENTRY_POINTS = LAYERS[-1]
