@@ -132,10 +132,12 @@ class FaceDataset(Dataset):
         memory, where floats, four times the size, would cost more than reading the crops.
 
         Returns:
+            The batch, in which `artifact_box` is there with the facial swap only:
+
             - ``image``: uint8 [N, 3, input_size, input_size], RGB.
             - ``label``: int64 [N], real 0, fake 1, unlabelled -1.
             - ``index``: int64 [N], the face's row in the manifest.
-            - ``artifact_box``, with the facial swap only: float32 [N, 4], left, top, right, bottom of the fake part in
+            - ``artifact_box``: float32 [N, 4], left, top, right, bottom of the fake part in
               fractions of the image; the whole image for a fake that is not swapped in a window, zeros for a real face.
         """
         requests = [item if isinstance(item, tuple) else (0, item) for item in items]

@@ -27,13 +27,14 @@ class SplitPolicy:
 
     Attributes:
         policy: what is kept within one subset.
-            "paper_frames": nothing. Frames are split at random, as in the paper. Frames of the same video and faces of
-                the same person occur in all subsets, which inflates every score.
-            "video": the frames of a video.
-            "identity": all videos of a person, and hence both people of a fake; see `split_manifest`.
-            "official": the corpus's own lists. If they name all three subsets (FaceForensics++), they are the split,
-                and unlisted videos are unused. If they name only the test set (Celeb-DF), the remaining videos are
-                split by identity.
+
+            - "paper_frames": nothing. Frames are split at random, as in the paper. Frames of the same video and faces
+              of the same person occur in all subsets, which inflates every score.
+            - "video": the frames of a video.
+            - "identity": all videos of a person, and hence both people of a fake; see `split_manifest`.
+            - "official": the corpus's own lists. If they name all three subsets (FaceForensics++), they are the split,
+              and unlisted videos are unused. If they name only the test set (Celeb-DF), the remaining videos are
+              split by identity.
         fractions: fractions of the training, validation and test set, counted in faces for "paper_frames" and in videos
             otherwise. "official" uses only the ratio of the first two, and none if the corpus lists all three subsets.
         seed: seed of the random assignment.

@@ -1,17 +1,17 @@
-"""Files listed in a CSV table, in any folder: for corpora that no other layout fits.
+"""Files listed in a CSV table, in any folder: for corpora that no other layout fits::
 
     path,label,video,identity,source,method,subset
     clips/a.mp4,real,,anna,,,train
     frames/b/0001.png,fake,b,anna;ben,clips/a,faceswap,train
 
-path: a video or image, relative to the table's folder, or absolute.
-label: ``real``, ``fake``, or empty if unknown; unlabelled files can be prepared, but not used for training.
-video: optional; id of the video. The images of one video share it, in the table's order. By default it is derived from
-    the path, see `deepfake_ms.datasets.grouping`.
-identity: optional; the people in it, separated by ``;``.
-source: optional; id of the real video that a fake was made from. It must be in the table.
-method: optional; how a fake was made.
-subset: optional; ``train``, ``validation`` or ``test``, the subset in the official split.
+- path: a video or image, relative to the table's folder, or absolute.
+- label: ``real``, ``fake``, or empty if unknown; unlabelled files can be prepared, but not used for training.
+- video: optional; id of the video. The images of one video share it, in the table's order. By default it is derived
+  from the path, see `deepfake_ms.datasets.grouping`.
+- identity: optional; the people in it, separated by ``;``.
+- source: optional; id of the real video that a fake was made from. It must be in the table.
+- method: optional; how a fake was made.
+- subset: optional; ``train``, ``validation`` or ``test``, the subset in the official split.
 """
 
 import os

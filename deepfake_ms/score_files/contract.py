@@ -1,12 +1,10 @@
 """The contract of a score file, CSV or Parquet: one row per frame or per video.
 
-| column     | content                                                                                     |
-|------------|---------------------------------------------------------------------------------------------|
-| `test_set` | name of the test set; a file may have several                                               |
-| `video`    | name of the video, unique in its test set; a video's score is the mean over its frames      |
-| `frame`    | name or number of the frame, unique in its video; missing or empty: the score is per video  |
-| `label`    | ``real`` or ``fake``, or 0 (real) or 1 (fake)                                               |
-| `score`    | P(fake), 0..1                                                                               |
+- ``test_set``: name of the test set; a file may have several.
+- ``video``: name of the video, unique in its test set; a video's score is the mean over its frames.
+- ``frame``: name or number of the frame, unique in its video; missing or empty: the score is per video.
+- ``label``: ``real`` or ``fake``, or 0 (real) or 1 (fake).
+- ``score``: P(fake), 0..1.
 
 Other columns are ignored. Frames are compared without leading zeros: ``007`` and ``7`` are the same frame.
 """

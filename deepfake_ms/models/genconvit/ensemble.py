@@ -36,8 +36,9 @@ class GenConViT(DetectionModel):
       differently where the frames disagree.
 
     Args:
-        backbone, embedder, swin, pretrained, input_size, features, backbone_options, embedder_options,
-            gradient_checkpointing, embedder_pretrained: for both networks, see GenConViTED.
+        backbone, embedder, swin, pretrained, input_size: for both networks, see GenConViTED.
+        features, backbone_options, embedder_options: the same.
+        gradient_checkpointing, embedder_pretrained: the same.
         ed: further arguments of GenConViTED.
         vae: further arguments of GenConViTVAE.
         average: see above.

@@ -1,0 +1,116 @@
+"""The reference pages: commands, configuration and Python modules, written from the code at every build."""
+
+import io
+import runpy
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from unittest import mock
+
+from deepfake_ms.cli import COMMANDS
+from deepfake_ms.composition import CONFIG_FOLDER
+
+PACKAGE = Path(__file__).resolve().parents[1] / "deepfake_ms"
+
+
+def write(folder: Path) -> None:
+    """Write all pages into `folder`; pages that would not change are left as they are."""
+    pages = {"commands.md": commands(), "configuration.md": configuration(), **api()}
+    pages["index.md"] = _index(sorted(name for name in pages if name.startswith("api/")))
+    for old in folder.rglob("*.md"):
+        if old.relative_to(folder).as_posix() not in pages:
+            old.unlink()
+    for name, text in pages.items():
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+def _index(api_pages: list[str]) -> str:
+    names = "\n".join(name.removesuffix(".md") for name in api_pages)
+    return (
+        "# Reference\n\nWritten from the code: the help of the commands, the configuration files, and the docstrings.\n\n"
+        f"```{{toctree}}\n:maxdepth: 1\n\ncommands\nconfiguration\n{names}\n```\n"
+    )
+
+
+def commands() -> str:
+    """The help of every command with plain arguments, and where the settings of the others are."""
+    text = ["# Commands\n"]
+    for name, purpose in COMMANDS.items():
+        text.append(f"## deepfake-ms {name}\n\n{purpose[0].upper()}{purpose[1:]}.\n")
+        if (CONFIG_FOLDER / f"{name}.yaml").is_file():
+            text.append(
+                f"Takes Hydra overrides: [its configuration](configuration.md#conf-{name}-yaml). `--help` lists the "
+                "choices, `--cfg job` prints the composed configuration, `-m` runs a sweep.\n"
+            )
+        else:
+            text.append(f"```text\n{_help(name)}```\n")
+    return "\n".join(text)
+
+
+def _help(command: str) -> str:
+    printed = io.StringIO()
+    arguments = mock.patch.object(sys, "argv", [f"deepfake-ms {command}", "--help"])
+    columns = mock.patch.dict("os.environ", {"COLUMNS": "100", "NO_COLOR": "1"})
+    with arguments, columns, redirect_stdout(printed):
+        try:
+            runpy.run_module(f"deepfake_ms.{command}", run_name="__main__")
+        except SystemExit as stop:
+            if stop.code:
+                raise RuntimeError(f"deepfake-ms {command} --help ends with status {stop.code}") from stop
+    return printed.getvalue()
+
+
+def configuration() -> str:
+    """Every file in ``conf``: what its first comment says, then its content with the comments of the keys."""
+    top = sorted(CONFIG_FOLDER.glob("*.yaml"))
+    groups = sorted(path for path in CONFIG_FOLDER.iterdir() if path.is_dir())
+    text = [
+        "# Configuration",
+        "A file of a group is chosen with `group=file`, and every value can be overridden with `group.key=value`. "
+        "`--cfg job` prints what a command composes.",
+        "## Commands",
+        *(_file(path, f"conf/{path.name}") for path in top),
+    ]
+    for group in groups:
+        text.append(f"## {group.name}")
+        for path in sorted(group.rglob("*.yaml")):
+            choice = path.relative_to(group).with_suffix("").as_posix()
+            text.append(_file(path, f"{group.name}={choice}" if "/" not in choice else f"{group.name}: {choice}"))
+    return "\n\n".join(text) + "\n"
+
+
+def _file(path: Path, heading: str) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    content = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    if lines[0].startswith("# @package"):
+        about, body = lines[1:content], [lines[0], *lines[content:]]
+    else:
+        about, body = lines[:content], lines[content:]
+    yaml = "\n".join(body).strip()
+    described = "\n".join(line.removeprefix("#").removeprefix(" ") for line in about)
+    shown = f"\n\n```yaml\n{yaml}\n```" if yaml else ""
+    return f"### {heading}\n\n```text\n{described}\n```{shown}"
+
+
+def api() -> dict[str, str]:
+    """Name of a page -> its text: a page per package, and one for the modules at the top."""
+    packages = sorted(path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file())
+    pages = {f"api/{package.name}.md": _modules(f"deepfake_ms.{package.name}", package) for package in packages}
+    top = [f"deepfake_ms.{path.stem}" for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"]
+    return {"api/deepfake_ms.md": _page("deepfake_ms", top), **pages}
+
+
+def _modules(title: str, package: Path) -> str:
+    names = []
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return _page(title, sorted(names))
+
+
+def _page(title: str, modules: list[str]) -> str:
+    sections = [f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n" for name in modules]
+    return "\n".join([f"# {title}\n", *sections])
