@@ -29,8 +29,8 @@ WITHOUT_small := table1_linear_probe,table1_senet154
 WITHOUT_lite := table1_resnet50,table1_senet,table1_bit,table1_vit,table1_recce,table1_senet154
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo reproduce-table1 reproduce-table2 generalisation test test-slow test-lowest gpu-check lint \
-	format clean
+.PHONY: help install demo reproduce-table1 reproduce-table2 generalisation docs test test-slow test-lowest gpu-check \
+	lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ generalisation: $(INSTALLED)  ## train five detectors on drawn faces, test them 
 	$(BIN)/python -m experiments.generalisation --runs runs/miniature_shortcut/genconvit_ed_lite \
 		runs/miniature/genconvit_ed_lite
 
+docs: $(INSTALLED)  ## build the documentation in docs/_build/html; warnings and broken links are errors
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
+	@echo "Documentation: docs/_build/html/index.html"
+
 test: $(INSTALLED) lint  ## check style and run the tests, in TEST_JOBS processes
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
@@ -106,5 +110,5 @@ format: $(INSTALLED)  ## fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## delete the virtual environments; keep data and runs
-	rm -rf $(VENV) $(LOWEST)
+clean:  ## delete the virtual environments and the built documentation; keep data and runs
+	rm -rf $(VENV) $(LOWEST) docs/_build docs/reference

@@ -18,6 +18,7 @@ NEEDS = {
     "network": "a network",
     "run": "a finished run",
     "files": "files of your own",
+    "example": "the example",
 }
 """Words after ``bash`` in the first line of a code block -> what its commands need, as the site shows it."""
 
