@@ -26,6 +26,7 @@ highlight_language = "none"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
+napoleon_use_rtype = False
 napoleon_use_ivar = True  # attributes described by the class and by themselves would be listed twice
 suppress_warnings = ["ref.python"]  # several classes have attributes of one name
 

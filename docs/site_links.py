@@ -32,8 +32,8 @@ class RepositoryPages:
 
     def __init__(self, docs: Path) -> None:
         self.docs, self.repository = docs.resolve(), docs.resolve().parent
-        self.page_of = {}
-        """File of the repository -> the page that shows it."""
+        self.page_of = {self.repository / "conf": self.docs / "reference/configuration.md"}
+        """File or folder of the repository -> the page that shows it."""
         for page in self.docs.rglob("*.md"):
             self.page_of[page] = page
             if shown := shown_file(page):

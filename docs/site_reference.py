@@ -30,7 +30,7 @@ def write(folder: Path) -> None:
 def _index(api_pages: list[str]) -> str:
     names = "\n".join(name.removesuffix(".md") for name in api_pages)
     return (
-        "# Reference\n\nWritten from the code: the help of the commands, the configuration files, and the docstrings.\n\n"
+        "# Reference\n\nWritten from the code: help of the commands, configuration files, docstrings.\n\n"
         f"```{{toctree}}\n:maxdepth: 1\n\ncommands\nconfiguration\n{names}\n```\n"
     )
 
@@ -53,7 +53,7 @@ def commands() -> str:
 def _help(command: str) -> str:
     printed = io.StringIO()
     arguments = mock.patch.object(sys, "argv", [f"deepfake-ms {command}", "--help"])
-    columns = mock.patch.dict("os.environ", {"COLUMNS": "100", "NO_COLOR": "1"})
+    columns = mock.patch.dict("os.environ", {"COLUMNS": "84", "NO_COLOR": "1"})
     with arguments, columns, redirect_stdout(printed):
         try:
             runpy.run_module(f"deepfake_ms.{command}", run_name="__main__")
@@ -64,17 +64,15 @@ def _help(command: str) -> str:
 
 
 def configuration() -> str:
-    """Every file in ``conf``: what its first comment says, then its content with the comments of the keys."""
-    top = sorted(CONFIG_FOLDER.glob("*.yaml"))
-    groups = sorted(path for path in CONFIG_FOLDER.iterdir() if path.is_dir())
+    """Every file in ``conf``; their comments describe them and their keys."""
     text = [
         "# Configuration",
         "A file of a group is chosen with `group=file`, and every value can be overridden with `group.key=value`. "
         "`--cfg job` prints what a command composes.",
         "## Commands",
-        *(_file(path, f"conf/{path.name}") for path in top),
+        *(_file(path, f"conf/{path.name}") for path in sorted(CONFIG_FOLDER.glob("*.yaml"))),
     ]
-    for group in groups:
+    for group in sorted(path for path in CONFIG_FOLDER.iterdir() if path.is_dir()):
         text.append(f"## {group.name}")
         for path in sorted(group.rglob("*.yaml")):
             choice = path.relative_to(group).with_suffix("").as_posix()
@@ -83,34 +81,24 @@ def configuration() -> str:
 
 
 def _file(path: Path, heading: str) -> str:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    content = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    if lines[0].startswith("# @package"):
-        about, body = lines[1:content], [lines[0], *lines[content:]]
-    else:
-        about, body = lines[:content], lines[content:]
-    yaml = "\n".join(body).strip()
-    described = "\n".join(line.removeprefix("#").removeprefix(" ") for line in about)
-    shown = f"\n\n```yaml\n{yaml}\n```" if yaml else ""
-    return f"### {heading}\n\n```text\n{described}\n```{shown}"
+    return f"### {heading}\n\n```yaml\n{path.read_text(encoding='utf-8').strip()}\n```"
 
 
 def api() -> dict[str, str]:
     """Name of a page -> its text: a page per package, and one for the modules at the top."""
-    packages = sorted(path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file())
-    pages = {f"api/{package.name}.md": _modules(f"deepfake_ms.{package.name}", package) for package in packages}
-    top = [f"deepfake_ms.{path.stem}" for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"]
-    return {"api/deepfake_ms.md": _page("deepfake_ms", top), **pages}
+    top = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+    pages = {"api/deepfake_ms.md": _page("deepfake_ms", top)}
+    for package in sorted(path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()):
+        pages[f"api/{package.name}.md"] = _page(f"deepfake_ms.{package.name}", sorted(package.rglob("*.py")))
+    return pages
 
 
-def _modules(title: str, package: Path) -> str:
-    names = []
-    for path in sorted(package.rglob("*.py")):
+def _page(title: str, files: list[Path]) -> str:
+    sections = [f"# {title}\n"]
+    for path in files:
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    return _page(title, sorted(names))
-
-
-def _page(title: str, modules: list[str]) -> str:
-    sections = [f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n" for name in modules]
-    return "\n".join([f"# {title}\n", *sections])
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if path.read_text(encoding="utf-8").strip():
+            heading = "" if name == title else f"## {name}\n\n"
+            sections.append(f"{heading}```{{eval-rst}}\n.. automodule:: {name}\n```\n")
+    return "\n".join(sections)

@@ -80,9 +80,9 @@ SHIM = f"""#!{sys.executable}
 import os, sys
 command, *arguments = sys.argv[1:]
 if command == "prepare":
-    arguments += {DRAW!r}
+    arguments = {DRAW!r} + arguments
 elif command == "train":
-    arguments += {list(TRAIN[1:])!r}
+    arguments = {list(TRAIN[1:])!r} + arguments
 os.execv(sys.executable, [sys.executable, "-m", f"deepfake_ms.{{command}}", *arguments])
 """
 
