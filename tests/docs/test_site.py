@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from commands import REPOSITORY
+from commands import ANY_BLOCK, REPOSITORY, documents
 
 from deepfake_ms.cli import COMMANDS
 from deepfake_ms.composition import CONFIG_FOLDER
@@ -53,7 +53,7 @@ def test_a_page_that_is_one_link_becomes_the_file(pages):
 
 
 def test_a_broken_link_is_an_error(pages):
-    with pytest.raises(ValueError, match="there is no .*missing"):
+    with pytest.raises(ValueError, match=r"there is no .*missing"):
         adapted(pages, "start", "[x](../missing.md)")
 
 
@@ -83,6 +83,22 @@ def test_the_reference_has_every_file_command_and_module(tmp_path):
         assert (f".. automodule:: {module}\n" in written) == documented, module
     index = (tmp_path / "index.md").read_text()
     assert all(f"api/{path.stem}\n" in index for path in (tmp_path / "api").glob("*.md"))
+
+
+def slugs(path: Path) -> set[str]:
+    """The anchors of a Markdown file's headings, as GitHub and MyST make them."""
+    headings = re.findall(r"^#+ (.*)$", ANY_BLOCK.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_links_work_on_github_too(path):
+    for match in site_links.LINK.finditer(ANY_BLOCK.sub("", path.read_text())):
+        target, anchor = match.group(2), match.group(3)
+        if not re.match(r"[a-z]+:", target):
+            file = (path.parent / target).resolve() if target else path
+            assert file.exists(), target
+            assert not anchor or anchor[1:] in slugs(file), f"{target}{anchor}"
 
 
 class Links(HTMLParser):
