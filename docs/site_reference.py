@@ -1,7 +1,7 @@
 """The reference pages: commands, configuration and Python modules, written from the code at every build."""
 
+import importlib
 import io
-import runpy
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -42,7 +42,7 @@ def commands() -> str:
         text.append(f"## deepfake-ms {name}\n\n{purpose[0].upper()}{purpose[1:]}.\n")
         if (CONFIG_FOLDER / f"{name}.yaml").is_file():
             text.append(
-                f"Takes Hydra overrides: [its configuration](configuration.md#conf-{name}-yaml). `--help` lists the "
+                f"Takes Hydra overrides: [its configuration](#conf-{name}). `--help` lists the "
                 "choices, `--cfg job` prints the composed configuration, `-m` runs a sweep.\n"
             )
         else:
@@ -56,7 +56,7 @@ def _help(command: str) -> str:
     columns = mock.patch.dict("os.environ", {"COLUMNS": "84", "NO_COLOR": "1"})
     with arguments, columns, redirect_stdout(printed):
         try:
-            runpy.run_module(f"deepfake_ms.{command}", run_name="__main__")
+            importlib.import_module(f"deepfake_ms.{command}").main()
         except SystemExit as stop:
             if stop.code:
                 raise RuntimeError(f"deepfake-ms {command} --help ends with status {stop.code}") from stop
@@ -70,7 +70,7 @@ def configuration() -> str:
         "A file of a group is chosen with `group=file`, and every value can be overridden with `group.key=value`. "
         "`--cfg job` prints what a command composes.",
         "## Commands",
-        *(_file(path, f"conf/{path.name}") for path in sorted(CONFIG_FOLDER.glob("*.yaml"))),
+        *(f"(conf-{path.stem})=\n{_file(path, path.name)}" for path in sorted(CONFIG_FOLDER.glob("*.yaml"))),
     ]
     for group in sorted(path for path in CONFIG_FOLDER.iterdir() if path.is_dir()):
         text.append(f"## {group.name}")

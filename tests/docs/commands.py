@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import importlib
 import importlib.util
 import re
 import runpy
@@ -166,9 +167,15 @@ def check_arguments(module: str, arguments: list[str]) -> None:
     def parse_only(parser, args=None, namespace=None):
         raise Parsed(parse(parser, args, namespace))
 
+    def start():
+        if module.startswith("deepfake_ms."):
+            importlib.import_module(module).main()
+        else:
+            runpy.run_module(module, run_name="__main__")
+
     stopped = mock.patch.object(argparse.ArgumentParser, "parse_args", parse_only)
     with stopped, mock.patch.object(sys, "argv", [module, *arguments]), pytest.raises(Parsed):
-        runpy.run_module(module, run_name="__main__")
+        start()
 
 
 def check_make(arguments: list[str]) -> None:
