@@ -29,8 +29,8 @@ WITHOUT_small := table1_linear_probe,table1_senet154
 WITHOUT_lite := table1_resnet50,table1_senet,table1_bit,table1_vit,table1_recce,table1_senet154
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo reproduce-table1 reproduce-table2 generalisation docs test test-slow test-lowest gpu-check \
-	lint format clean
+.PHONY: help install demo reproduce-table1 reproduce-table2 generalisation docs test test-slow reliability test-lowest \
+	gpu-check lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ test: $(INSTALLED) lint  ## check style and run the tests, in TEST_JOBS processe
 
 test-slow: $(INSTALLED)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+reliability: $(INSTALLED)  ## run all fault tests and write RELIABILITY.md: what was tried, what was survived
+	$(BIN)/python -m pytest -m fault -n $(TEST_JOBS) --dist worksteal --reliability RELIABILITY.md
 
 gpu-check: $(INSTALLED)  ## check training and scoring on one GPU, in at most seven minutes
 	$(BIN)/python -m experiments.gpu_check

@@ -5,6 +5,7 @@ import errno
 import functools
 import io
 import runpy
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -109,7 +110,11 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
             sys.argv[1:] = complete_overrides(sys.argv[1:])
             try:
                 compose_and_run()
+            except KeyboardInterrupt:
+                _end_interrupted()
             except SystemExit as stop:
+                if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's end after Ctrl-C
+                    _end_interrupted()
                 if stop.code == 1:
                     _name_nearest_keys(config_name, sys.argv[1:])
                 raise
@@ -134,6 +139,11 @@ def plain_entry_point(task: Callable[[], None]) -> Callable[[], None]:
             sys.exit(2)
 
     return main
+
+
+def _end_interrupted() -> None:
+    print_error("interrupted: run the same command again; it continues.")
+    sys.exit(128 + signal.SIGINT)
 
 
 def _prepare_streams() -> None:
@@ -187,9 +197,10 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is not set: add {error.full_key}=..."
     if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             place = f"{error.filename}: " if error.filename else ""
-            return f"{place}there is no space left on the disk: free some and run the same command again; it continues."
+            limit = "the file is larger than allowed" if error.errno == errno.EFBIG else "no space is left on the disk"
+            return f"{place}{limit}: free some space and run the same command again; it continues."
         if error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             return f"{error.filename} cannot be used ({error.strerror}): give a folder that you may read and write."
         return None

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ PART_SUFFIX = ".part"
 
 _MAX_NAME = 255
 """Bytes that file systems allow in a file name."""
+
+_ABANDONED_S = 600
+"""Age in seconds at which a partial file of another host counts as abandoned."""
 
 
 @contextmanager
@@ -27,20 +32,63 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields:
         The path to write to: a hidden file beside `path`. It replaces `path` if the block ends without an exception and
         is removed otherwise. Its name contains host, process and thread, because several may write to one folder.
+
+    Raises:
+        OSError: the file cannot be written, e.g. because the disk is full; its `filename` is `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = f"{socket.gethostname()[:40]}.{os.getpid()}.{threading.get_native_id()}"
-    part = path.with_name(f"{part_prefix(path.name)}{writer}{PART_SUFFIX}")
+    writer = f"{_host()}.{os.getpid()}.{threading.get_native_id()}"
+    part = path.with_name(f".{limit_name(path.name, _MAX_NAME - 80)}.{writer}{PART_SUFFIX}")
     try:
         yield part
         part.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(part)):  # a failed write names no file
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         part.unlink(missing_ok=True)
 
 
-def part_prefix(name: str) -> str:
-    """How the names of all partial versions of the file `name` begin."""
-    return f".{limit_name(name, _MAX_NAME - 80)}."
+def remove_abandoned(folder: Path, subfolders: bool = True) -> None:
+    """Remove the partial files that killed processes have left in `folder`, and in its subfolders unless told not to.
+
+    A file is abandoned if its process on this host has ended or is the current one, which has not begun to write yet,
+    or if another host has not touched it for ten minutes.
+    """
+    for part in list((folder.rglob if subfolders else folder.glob)(f".*{PART_SUFFIX}")):
+        host, _, writer = part.name.removesuffix(PART_SUFFIX).rpartition(".")[0].rpartition(".")
+        with suppress(OSError):  # another process may remove it first
+            if host.endswith(f".{_host()}") and writer.isdigit():
+                abandoned = int(writer) == os.getpid() or not _is_running(int(writer))
+            else:
+                abandoned = time.time() - part.stat().st_mtime > _ABANDONED_S
+            if abandoned:
+                part.unlink()
+
+
+def _host() -> str:
+    return socket.gethostname()[:40]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it belongs to another user
+        return True
+    return True
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` a hard link to `source`, or a copy where links are impossible; atomic, see `replacing`."""
+    with replacing(target) as part:
+        part.unlink(missing_ok=True)  # may be a link to another file, which copying would overwrite
+        try:
+            part.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, part)
 
 
 def limit_name(name: str, longest: int) -> str:
@@ -52,7 +100,7 @@ def limit_name(name: str, longest: int) -> str:
     return f"{beginning}~{digest}"
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
     """Write `content` to `path`, see `replacing`; it is on disk before it replaces the old file."""
     with replacing(path) as part, part.open("wb") as stream:
         stream.write(content.encode() if isinstance(content, str) else content)

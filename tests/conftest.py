@@ -10,6 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from reliability import (  # noqa: F401 hooks of pytest
+    pytest_addoption,
+    pytest_configure,
+    pytest_itemcollected,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it, and what tests start would too
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -2,10 +2,12 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from deepfake_ms.files import limit_name, part_prefix, replacing, sha256_of, write_atomically
+from deepfake_ms.files import limit_name, remove_abandoned, replacing, sha256_of, write_atomically
 
 
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
@@ -18,11 +20,39 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_failed_write_names_the_file_and_not_its_partial_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("deepfake_ms.files.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(OSError, match="disk full") as caught:
+        write_atomically(tmp_path / "value.txt", "new")
+    assert caught.value.filename == str(tmp_path / "value.txt")
+
+
+def test_only_abandoned_parts_are_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()[:40]
+    names = {
+        "ended": f".a.json.{host}.{ended.pid}.7.part",
+        "own": f".a.json.{host}.{os.getpid()}.7.part",
+        "running": f".a.json.{host}.{os.getppid()}.7.part",
+        "elsewhere": f".a.json.elsewhere.{ended.pid}.7.part",
+        "elsewhere, long ago": f".b.json.elsewhere.{os.getppid()}.7.part",
+        "no part": f".a.json.{host}.{ended.pid}.7",
+    }
+    for name in names.values():
+        (tmp_path / "folder" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "folder" / name).touch()
+    os.utime(tmp_path / "folder" / names["elsewhere, long ago"], (0, 0))
+    remove_abandoned(tmp_path)
+    left = {what for what, name in names.items() if (tmp_path / "folder" / name).exists()}
+    assert left == {"running", "elsewhere", "no part"}
+
+
 def test_part_files_carry_host_and_process(tmp_path):
     """Two containers on one shared disk often have equal process ids."""
     with replacing(tmp_path / "value.txt") as part:
         assert part.parent == tmp_path
-        assert part.name.startswith(part_prefix("value.txt"))
+        assert part.name.startswith(".value.txt.")
         assert socket.gethostname()[:40] in part.name
         assert f".{os.getpid()}." in part.name
         part.write_text("new")

@@ -1,5 +1,7 @@
 """The loaders of one curriculum stage, and of a test set."""
 
+import signal
+
 import cv2
 import lightning as L
 import torch
@@ -9,6 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.data.sampling import EpochSampler, ResumableLoader
 from deepfake_ms.errors import UserError
+
+_WORKER_GRACE_S = 30
+"""Seconds after which a loader process ends that has received SIGTERM."""
 
 
 class StageData(L.LightningDataModule):
@@ -115,3 +120,10 @@ def _unchanged(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # OpenCV's thread pool does not survive a fork
+    # A signal to the whole job (Ctrl-C, SLURM) also reaches the workers, which the main process needs until it has
+    # finished its step. It ends them itself; one that outlives a SIGTERM by half a minute ends by SIGALRM.
+    for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE_S))

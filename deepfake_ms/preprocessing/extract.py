@@ -1,6 +1,5 @@
 """Extract the face crops of one video, or of the images of one video, and record what was kept and dropped."""
 
-import glob
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 
 from deepfake_ms.datasets import Source
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import PART_SUFFIX, limit_name, part_prefix, write_atomically
+from deepfake_ms.files import limit_name, write_atomically
 from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS
 from deepfake_ms.preprocessing.crops import CROP_SUFFIX, crop_face, encode_crop
 from deepfake_ms.preprocessing.disk import explain_disk_errors
@@ -227,9 +226,6 @@ def _clear(folder: Path, video_id: str) -> None:
     for path in _crop_folder(folder, video_id).glob("*"):
         if path.is_file():
             path.unlink()
-    record = record_path(folder, video_id)
-    for part in record.parent.glob(f"{glob.escape(part_prefix(record.name))}*{PART_SUFFIX}"):
-        part.unlink()
 
 
 def _examine(

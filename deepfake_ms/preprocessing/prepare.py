@@ -11,7 +11,7 @@ from typing import Any
 
 from deepfake_ms.datasets import Corpus, Source
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import write_json
+from deepfake_ms.files import remove_abandoned, write_json
 from deepfake_ms.manifest import write_manifest
 from deepfake_ms.preprocessing.disk import explain_disk_errors
 from deepfake_ms.preprocessing.extract import read_record, record_path
@@ -155,7 +155,9 @@ def unprepared_videos(corpus: Corpus, folder: Path) -> list[str]:
 
 
 def _start_folder(folder: Path, description: dict[str, Any]) -> None:
-    """Start the folder, or check that it was started with the same library versions."""
+    """Start the folder, or check that it was started with the same library versions; remove what a kill has left."""
+    remove_abandoned(folder, subfolders=False)
+    remove_abandoned(folder / "records")
     if not (folder / PREPARED_NAME).is_file():
         write_json(folder / PREPARED_NAME, description | {"complete": False})
         return

@@ -77,14 +77,6 @@ class Detector(L.LightningModule):
         self.log_dict(by_name, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch["label"]))
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        loss = self.trainer.callback_metrics["train/loss"]
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"The training loss became {float(loss)} in epoch {self.current_epoch + 1}: "
-                "lower optimization.optimizer.lr and give the run a new name."
-            )
-
     def on_validation_start(self) -> None:
         # Buffers (BatchNorm statistics) differ between ranks in training; validate with those that rank 0 saves.
         if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -5,7 +5,8 @@ split.parquet           subset of every face, and which faces are trained on
 split_audit.json        what the subsets contain and share, and what is excluded
 metrics.csv             learning curves over all stages
 chain.json              finished stages and the checkpoint that each hands on
-1_masked_eyes/          best.ckpt, last.ckpt
+1_masked_eyes/          best.ckpt, last.ckpt; previous.ckpt until the stage is finished
+non_finite_loss.json    faces of the batch whose loss was NaN or infinite, if there was one
 evaluation/             per test set and checkpoint: predictions and scores
 test_evaluations.jsonl  every prediction on a test set
 """
@@ -20,6 +21,7 @@ from filelock import FileLock, Timeout
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.files import remove_abandoned
 
 RECORD_NAME = "run.json"
 SPLIT_NAME = "split.parquet"
@@ -67,6 +69,8 @@ def find_record(folder: Path, config: dict) -> dict | None:
 def only_start(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder on rank 0; it is released when the process ends, however that happens.
 
+    Partial files of killed starts are removed.
+
     Raises:
         UserError: another process is training this run.
     """
@@ -76,6 +80,7 @@ def only_start(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK_NAME, timeout=0):
+            remove_abandoned(folder)
             yield
     except Timeout as error:
         raise UserError(f"{folder} is being trained by another process: wait for it, or stop it first.") from error

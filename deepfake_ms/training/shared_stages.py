@@ -7,7 +7,6 @@ precision, data fingerprint, the package's code, and the previous stage. When a 
 
 import json
 import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pandas as pd
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
-from deepfake_ms.files import replacing, write_atomically, write_json
+from deepfake_ms.files import link_or_copy, remove_abandoned, write_atomically, write_json
 from deepfake_ms.provenance import code_digest
 from deepfake_ms.training.metrics_table import METRICS_NAME
 from deepfake_ms.training.run import Run
@@ -57,6 +56,7 @@ def publish_stages(run: Run, runs_root: Path) -> None:
     """Note where the finished stages of `run` are, for runs with equal stages; only rank 0 writes."""
     if rank_zero_only.rank != 0 or not _is_by_this_code(run):
         return
+    remove_abandoned(runs_root / FOLDER)
     for name, handoff in zip(hash_stages(run.config, code_digest()), read_chain(run.folder), strict=False):
         note = runs_root / FOLDER / f"{name}.json"
         if find_stage(runs_root, name) is None:  # none yet, or its run was deleted or trained anew
@@ -86,7 +86,7 @@ def adopt_stages(run: Run, runs_root: Path, settings: TrainerSettings, console: 
         if begun.is_file() and checkpoint_sha256(begun) != checkpoint_sha256(theirs):
             break
         for checkpoint in sorted((other / handoff.stage).glob("*.ckpt")):
-            _link(checkpoint, run.folder / handoff.stage / checkpoint.name)
+            link_or_copy(checkpoint, run.folder / handoff.stage / checkpoint.name)
         _take_over_metrics(run.folder, other, handoff.stage)
         chain = [*read_chain(run.folder), handoff]
         write_json(run.folder / CHAIN_NAME, {"stages": [asdict(entry) for entry in chain]})
@@ -115,16 +115,6 @@ def _is_by_this_code(run: Run) -> bool:
 
 def _without_name(settings: dict | None) -> dict | None:
     return {key: value for key, value in settings.items() if key != "name"} if settings else settings
-
-
-def _link(source: Path, target: Path) -> None:
-    """Link, or copy where links are impossible; atomic, so that a kill leaves no partial checkpoint."""
-    with replacing(target) as part:
-        part.unlink(missing_ok=True)  # may be a link to another checkpoint, which copying would overwrite
-        try:
-            part.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, part)
 
 
 def _take_over_metrics(folder: Path, other: Path, stage: str) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import sha256_of, write_json
-from deepfake_ms.training.callbacks import ResumePoint
+from deepfake_ms.files import link_or_copy, sha256_of, write_json
+from deepfake_ms.training.callbacks import ResumePoint, previous_of
+from deepfake_ms.training.checkpoint_files import find_damage, read_checkpoint
 from deepfake_ms.training.curriculum import Curriculum, Stage
 
 CHAIN_NAME = "chain.json"
@@ -92,17 +93,20 @@ def checkpoint_sha256(path: Path) -> str:
     return digest
 
 
-def load_weights(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
-    """The detector's state dict in a checkpoint, loaded with ``weights_only=True``.
+def load_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """The detector's state dict in a checkpoint, see `read_checkpoint`.
 
     Raises:
-        UserError: the file is missing, or its sha256 differs.
+        UserError: the file is missing or damaged, its sha256 differs, or it is not the checkpoint of a detector.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing: delete the run's folder and train again.")
     if sha256 is not None and checkpoint_sha256(path) != sha256:
         raise UserError(f"{path} has changed since its stage finished: delete the run's folder and train again.")
-    return torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+    weights = read_checkpoint(path).get("state_dict")
+    if not isinstance(weights, dict):
+        raise UserError(f"{path} has no state_dict: give the checkpoint of a detector.")
+    return weights
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -165,10 +169,28 @@ class StageChain(Callback):
         """This callback and the two checkpoints of its stage, `best.ckpt` and `last.ckpt`."""
         return [self, self.best, ResumePoint(self.folder / f"{LAST}.ckpt", save_every_n_steps)]
 
-    def resume_point(self) -> Path | None:
-        """`last.ckpt` of this stage if it was interrupted, else None."""
+    def resume_point(self, warn: Callable[[str], None] = print) -> Path | None:
+        """`last.ckpt` of this stage if it was interrupted, else None; the one before it if `last.ckpt` is damaged.
+
+        Args:
+            warn: called with a sentence if the one before is used.
+
+        Raises:
+            UserError: it is damaged, and there is no whole one before it.
+        """
         path = self.folder / f"{LAST}.ckpt"
-        return path if path.is_file() else None
+        if not path.is_file():
+            return None
+        if damage := find_damage(path):
+            before = previous_of(path)
+            if not before.is_file() or find_damage(before):
+                raise UserError(
+                    f"{path} is damaged ({damage}): delete it, and stage {self.stage.name} starts again from the "
+                    "weights of the previous stage."
+                )
+            warn(f"{path} is damaged ({damage}): the stage continues from {before.name}, which is one save older.")
+            link_or_copy(before, path)
+        return path
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         agreed = trainer.strategy.broadcast(self.index, src=0)
@@ -200,6 +222,7 @@ class StageChain(Callback):
         self.handoff = trainer.strategy.broadcast(handoff, src=0)
 
     def _hand_on(self, trainer: L.Trainer) -> Handoff:
+        previous_of(self.folder / f"{LAST}.ckpt").unlink(missing_ok=True)
         path = self.folder / f"{self.stage.carry}.ckpt"
         handoff = Handoff(
             stage=self.stage.name,

@@ -1,15 +1,16 @@
 """The loop over a run's stages: one Trainer per stage, chained by `StageChain`."""
 
-import signal
 from collections.abc import Callable
+from functools import partial
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.provenance import code_digest, code_version, compare_libraries, library_versions
-from deepfake_ms.training.callbacks import AfterEpoch, StepRandomness, StopAtSigterm
+from deepfake_ms.training.callbacks import AfterEpoch, StepRandomness, StopTogether
 from deepfake_ms.training.detector import find_parts
+from deepfake_ms.training.loss_watch import refuse_loss
 from deepfake_ms.training.metrics_table import MetricsTable
 from deepfake_ms.training.progress import CurriculumProgress
 from deepfake_ms.training.run import Run
@@ -35,9 +36,11 @@ def train_stages(
 
     Raises:
         UserError: a checkpoint or handoff of another run or stage is found, or the loss is not finite.
-        SystemExit: 143 after SIGTERM (0 on other ranks than 0); the same command continues the work.
+        SystemExit: 128 + the signal's number after a signal (0 on other ranks than 0), e.g. 143 after SIGTERM and 130
+            after Ctrl-C; the same command continues the work.
     """
-    curriculum, stop = run.curriculum, StopAtSigterm()
+    curriculum = run.curriculum
+    sample_ids = run.faces.manifest["sample_id"].tolist()
     chain = read_chain(run.folder)
     about = {
         "code": code_version(),
@@ -55,21 +58,22 @@ def train_stages(
         stage_chain = StageChain(run.folder, curriculum, index, run.record["config_sha256"], about)
         if report:
             report()
+        stop = StopTogether(partial(refuse_loss, run.folder, stage.name, sample_ids))
         trainer = settings.build(
             max_epochs=stage.epochs,
             **stage.clipping,
             logger=False,
             default_root_dir=run.folder,
             callbacks=[
+                stop,
                 StepRandomness(run.seed, stage.name),
                 MetricsTable(run.folder, stage, first_step=sum(handoff.steps for handoff in chain)),
                 *([AfterEpoch(report)] if report else []),
                 CurriculumProgress(curriculum, index, console),
                 *stage_chain.callbacks(settings.save_every_n_steps),
-                stop,
             ],
         )
-        resumed = stage_chain.resume_point()
+        resumed = stage_chain.resume_point(partial(console.print, markup=False, highlight=False))
         detector = run.detector(stage, from_scratch=index == 0 and resumed is None)
         for later in curriculum.stages[index:]:
             find_parts(detector.model, later.freeze)  # so that a misspelt name stops the run before the first stage
@@ -80,18 +84,20 @@ def train_stages(
         try:
             trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SIGTERMException:
-            stop.asked = True
+            pass
+        except SystemExit:  # Lightning's end after a second Ctrl-C
+            if not stop.received:
+                raise
         except RuntimeError as error:
             if "DataLoader worker" in str(error) and not isinstance(error, UserError):
                 raise UserError(
                     f"A loader process died ({str(error).splitlines()[0].rstrip('.')}): give the container more shared "
                     "memory (docker run --shm-size=8g), or lower trainer.num_workers; the same command continues."
                 ) from error
-            if not stop.asked:  # else another rank has left validation, and a collective operation failed
+            if not stop.received:  # else another rank has left validation, and a collective operation failed
                 raise
-        if stop.asked:
-            # Lightning kills rank 0 as soon as a process that it has started ends with a status other than 0.
-            raise SystemExit(0 if trainer.global_rank else 128 + signal.SIGTERM)
+        if stop.received:
+            stop.exit(trainer.global_rank)
         chain.append(stage_chain.handoff or read_chain(run.folder)[index])  # ddp_spawn: it was made in another process
     run.claim()
     if report:

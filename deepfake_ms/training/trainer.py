@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.training.checkpoint_files import AtomicCheckpoints
 from deepfake_ms.training.detector import Detector
 
 STRATEGIES = ("auto", "ddp", "ddp_spawn")
@@ -166,7 +167,7 @@ class TrainerSettings:
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
-                plugins=[environment] if environment else None,
+                plugins=[AtomicCheckpoints(), *([environment] if environment else [])],
                 callbacks=[ModelSwitches(self.compile, self.channels_last), *callbacks],
                 **arguments,
             )

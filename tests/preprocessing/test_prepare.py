@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -140,11 +141,13 @@ def test_a_killed_run_resumes_and_gives_the_same_bytes(corpus, prepared, tmp_pat
 
 def leave_parts(folder, video_id):
     """Write the files that a run leaves behind if it is killed in the middle of a video."""
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
     for name in (
         f"crops/{video_id}/000000_0.candidate",
         f"crops/{video_id}/.000005_0.candidate.1.part",
         f"crops/{video_id}/000099.bmp",
-        f"records/{Path(video_id).parent}/.{Path(video_id).name}.json.1.part",
+        f"records/{Path(video_id).parent}/.{Path(video_id).name}.json.{socket.gethostname()[:40]}.{killed.pid}.1.part",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"half")

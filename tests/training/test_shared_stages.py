@@ -10,8 +10,7 @@ import pytest
 import tiny_run
 from rich.console import Console
 
-from deepfake_ms.files import replacing
-from deepfake_ms.training import shared_stages
+from deepfake_ms.files import link_or_copy, replacing
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.shared_stages import adopt_stages, hash_stages, publish_stages
 from deepfake_ms.training.stage_chain import read_chain
@@ -160,6 +159,6 @@ def test_a_link_that_a_kill_left_behind_does_not_damage_the_other_run(runs, monk
         raise OSError
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    shared_stages._link(other, target)
+    link_or_copy(other, target)
     assert target.read_bytes() == other.read_bytes()
     assert first.read_bytes() == before

@@ -153,6 +153,6 @@ def test_a_damaged_chain_is_named(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.CrossEntropyLoss, "forward", lambda self, logits, labels: logits.sum() * float("nan"))
-    with pytest.raises(UserError, match=r"loss became nan in epoch 1: lower optimization\.optimizer\.lr"):
+    with pytest.raises(UserError, match=r"NaN or infinite in stage 1_masked_eyes, epoch 1, batch 1: check"):
         tiny_run.train(tmp_path / "run", prepared)
     assert read_chain(tmp_path / "run") == []

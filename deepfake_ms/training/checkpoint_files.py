@@ -1,0 +1,83 @@
+"""Checkpoint files: written atomically, and verified before they are used; none can run code."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from deepfake_ms.errors import UserError
+from deepfake_ms.files import write_atomically
+
+_VERSION = "pytorch-lightning_version"
+"""What Lightning asks of a checkpoint before anything else."""
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their target, then renames them.
+
+    Lightning writes them to the system's temporary folder first. A kill leaves them there, and moving them to another
+    disk is not atomic.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Path | str, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()  # torch reports a full disk as an internal error if it writes the file itself
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getbuffer())
+
+    def load_checkpoint(self, path: Path | str, *_, **__) -> dict[str, Any]:
+        """The checkpoint of an interrupted training.
+
+        Raises:
+            UserError: see `read_checkpoint`, or it is another kind of checkpoint.
+        """
+        content = read_checkpoint(Path(path))
+        if missing := [key for key in (_VERSION, "loops", "optimizer_states") if key not in content]:
+            raise UserError(f"{path} cannot be resumed from, because it lacks {', '.join(missing)}: delete it.")
+        return content
+
+
+def find_damage(path: Path) -> str | None:
+    """Why a checkpoint cannot be read: it is cut off, empty, or differs from what was written; None if it is whole.
+
+    torch.save writes a ZIP file with a checksum per tensor, which torch.load does not verify.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except OSError:
+        raise
+    except Exception as error:  # a damaged directory can name any compression, size or flag
+        return str(error) or type(error).__name__
+    return damaged and f"checksum of {damaged} is wrong"
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, in CPU memory; only tensors and plain values are loaded.
+
+    Raises:
+        UserError: the file is damaged, or contains objects whose loading could run code.
+    """
+    if damage := find_damage(path):
+        raise UserError(f"{path} is damaged ({damage}): restore it from a copy, or delete it and train again.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is refused, because it contains more than tensors and plain values, and loading it could run code "
+            f"({_forbidden(error)}): use a checkpoint from a source that you trust, saved as a state dict."
+        ) from error
+    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is not a checkpoint of torch ({str(error).splitlines()[0]}): delete it.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__} instead of a checkpoint: delete it.")
+    return content
+
+
+def _forbidden(error: Exception) -> str:
+    """What torch names as not allowed, in a few words."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "GLOBAL" in line or "Unsupported" in line), lines[-1])[:150].rstrip(".")
