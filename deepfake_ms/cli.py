@@ -85,8 +85,12 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
     """
 
     def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+        composed = False
+
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> None:
+            nonlocal composed
+            composed = True
             try:
                 _refuse_other_kinds(_as_in_files(config_name), OmegaConf.to_container(cfg))
                 task(resolve_stage_choices(cfg))
@@ -115,7 +119,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
             except SystemExit as stop:
                 if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's end after Ctrl-C
                     _end_interrupted()
-                if stop.code == 1:
+                if stop.code == 1 and not composed:  # a crash of the task needs no search, which takes many seconds
                     _name_nearest_keys(config_name, sys.argv[1:])
                 raise
 

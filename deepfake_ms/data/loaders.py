@@ -12,7 +12,7 @@ from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.data.sampling import EpochSampler, ResumableLoader
 from deepfake_ms.errors import UserError
 
-_WORKER_GRACE_S = 30
+_WORKER_GRACE_S = 5
 """Seconds after which a loader process ends that has received SIGTERM."""
 
 
@@ -121,7 +121,7 @@ def _unchanged(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # OpenCV's thread pool does not survive a fork
     # A signal to the whole job (Ctrl-C, SLURM) also reaches the workers, which the main process needs until it has
-    # finished its step. It ends them itself; one that outlives a SIGTERM by half a minute ends by SIGALRM.
+    # finished its step. It ends them itself; after a SIGTERM, SIGALRM ends it a few seconds later.
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

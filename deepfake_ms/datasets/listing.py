@@ -107,7 +107,7 @@ class Listing:
                     yield path
 
     def _note_link(self, path: Path) -> None:
-        if path.is_symlink() and not os.path.realpath(path).startswith(f"{self._real_root}{os.sep}"):
+        if path.is_symlink() and not f"{os.path.realpath(path)}{os.sep}".startswith(f"{self._real_root}{os.sep}"):
             self.links.append(portable(path.relative_to(self._root)))
 
 

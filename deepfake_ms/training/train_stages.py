@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
@@ -95,6 +96,11 @@ def train_stages(
                     "memory (docker run --shm-size=8g), or lower trainer.num_workers; the same command continues."
                 ) from error
             if not stop.received:  # else another rank has left validation, and a collective operation failed
+                if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+                    raise UserError(
+                        f"Another process of this training has ended or does not answer within trainer.timeout_s "
+                        f"({str(error).splitlines()[0][:150]}): see what it printed; the same command continues."
+                    ) from error
                 raise
         if stop.received:
             stop.exit(trainer.global_rank)

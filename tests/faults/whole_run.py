@@ -10,7 +10,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -114,14 +116,16 @@ class Workshop:
         port = _free_port()
         several = TWO_RANKS if ranks > 1 else ()
         arguments = [*BASE, f"prepared={self.faces}", *self.overrides, *several, *more]
-        processes = [
-            PROCESSES.Process(
-                target=_train, args=(self.folder, arguments, each, ranks, port, kill if each == rank else None)
-            )
-            for each in range(ranks)
-        ]
-        for process in processes:
-            process.start()
+        processes, outputs = [], []
+        for each in range(ranks):
+            # A pipe, because a limit of the size of files must not concern what is printed.
+            reader, writer = PROCESSES.Pipe(duplex=False)
+            its_kill = kill if each == rank else None
+            arguments_of_train = (self.folder, arguments, each, ranks, port, its_kill, writer)
+            processes.append(PROCESSES.Process(target=_train, args=arguments_of_train))
+            outputs.append(reader)
+            processes[-1].start()
+            writer.close()
         if after_s is not None:
             time.sleep(after_s)
             if processes[rank].is_alive():
@@ -132,22 +136,29 @@ class Workshop:
         codes = [process.exitcode for process in processes]
         for process in processes:
             process.kill()
+        for each, reader in enumerate(outputs):
+            os.set_blocking(reader.fileno(), False)
+            with suppress(BlockingIOError):
+                (self.folder / f"printed_{each}.txt").write_bytes(os.read(reader.fileno(), 2**20))
+            reader.close()
         assert None not in codes, f"a process hangs: {codes}; {self.printed}"
         sessions = {process.pid for process in processes}
         assert wait_for_end(sessions), "processes are left after 10 s"
         return codes
 
 
-def _train(folder: Path, arguments: list[str], rank: int, ranks: int, port: int, kill: KillAt | None) -> None:
+def _train(
+    folder: Path, arguments: list[str], rank: int, ranks: int, port: int, kill: KillAt | None, output: Connection
+) -> None:
     os.setsid()
     os.chdir(folder)
     multiprocessing.set_start_method("fork", force=True)
     os.environ.update(TMPDIR=str(folder / "tmp"), COLUMNS="300")
     if ranks > 1:
         os.environ.update(LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    printed = os.open(f"printed_{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(printed, 1)
-    os.dup2(printed, 2)
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    output.close()
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     import tempfile
 

@@ -32,11 +32,13 @@ class KillAt:
 
     Attributes:
         number: of the write, from 0.
-        written: bytes of a file that are still written; the process then ends by SIGXFSZ, which nothing can prepare.
+        written: bytes of a file that are still written; the process then ends by SIGXFSZ.
+        survivable: further bytes raise an OSError instead, as on a full disk.
     """
 
     number: int
     written: int | None = None
+    survivable: bool = False
 
 
 class WriteWatch:
@@ -66,7 +68,7 @@ class WriteWatch:
             os.kill(os.getpid(), signal.SIGKILL)
         else:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN if self.kill.survivable else signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.kill.written, resource.RLIM_INFINITY))
 
 
