@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import replacing
+from deepfake_ms.labels import CLASS_NAMES, UNLABELLED
 
 MANIFEST_NAME = "manifest.parquet"
 ROW_GROUP_SIZE = 4096
@@ -19,6 +20,12 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 LANDMARK_COLUMNS = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
 BOX_COLUMNS = ["box_left", "box_top", "box_right", "box_bottom"]
+
+REQUIRED = ("sample_id", "video_id", "label", "method", "crop", "frame_index")
+"""Columns without missing values."""
+
+LABELS = (*CLASS_NAMES, UNLABELLED)
+SUBSETS = ("train", "validation", "test")
 
 SCHEMA = pa.schema(
     [
@@ -66,15 +73,54 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """The faces prepared in `folder`, one row each, sorted by video id and frame.
 
     Raises:
-        UserError: there is no manifest, it cannot be read, or it lacks columns of this version.
+        UserError: there is no manifest, it cannot be read, or it is not one of this version: columns are missing or of
+            another type, there are no rows, or a row breaks a rule of `SCHEMA`.
     """
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UserError(f"{path} is missing: run `deepfake-ms prepare` for this corpus first.")
     try:
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:  # Arrow reports damaged pages as an error of the system
         raise UserError(f"{path} is not a readable Parquet file ({error}): delete it and prepare again.") from error
     if missing := [name for name in SCHEMA.names if name not in table.column_names]:
         raise UserError(f"{path} lacks the columns {', '.join(missing)}: prepare the corpus again with this version.")
-    return table.select(SCHEMA.names).to_pandas()
+    for field in SCHEMA:
+        if not _can_hold(field.type, table.schema.field(field.name).type):
+            raise UserError(
+                f"{path}: the column {field.name} has another type ({table.schema.field(field.name).type} instead of "
+                f"{field.type}): delete it and prepare again."
+            )
+    manifest = table.select(SCHEMA.names).to_pandas()
+    if problem := _find_problem(manifest):
+        raise UserError(f"{path} {problem}: delete it and prepare again.")
+    return manifest
+
+
+def _can_hold(wanted: pa.DataType, found: pa.DataType) -> bool:
+    """Whether a column of the type `found` can stand for one of the type `wanted`, as pandas may have written it."""
+    if pa.types.is_list(wanted):
+        return pa.types.is_null(found) or (pa.types.is_list(found) and _can_hold(wanted.value_type, found.value_type))
+    if pa.types.is_string(wanted):
+        return pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_null(found)
+    return pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_null(found)
+
+
+def _find_problem(manifest: pd.DataFrame) -> str | None:
+    """What makes a manifest unusable, as the end of a sentence; None if nothing does."""
+    if manifest.empty:
+        return "lists no face"
+    for name in REQUIRED:
+        if manifest[name].isna().any():
+            return f"has a face without {name}"
+    if (repeated := manifest["sample_id"].duplicated()).any():
+        return f"names the face {manifest['sample_id'][repeated.idxmax()]} twice"
+    for name, known in (("label", LABELS), ("official_subset", SUBSETS)):
+        if (unknown := ~manifest[name].isin(known) & manifest[name].notna()).any():
+            return f"has the unknown {name} {manifest[name][unknown.idxmax()]}"
+    crop = manifest["crop"]
+    if (outside := crop.str.startswith("/") | crop.str.contains(r"(?:^|/)\.\.(?:/|$)|\\|^[A-Za-z]:")).any():
+        return f"names a crop outside its folder ({crop[outside.idxmax()]})"
+    if manifest["perceptual_hash"].str.len().nunique() > 1:
+        return "has values of perceptual_hash of different lengths"
+    return None

@@ -28,7 +28,7 @@ with any number of parts; a single part may also be the root""",
 )
 
 _LABELS = {"REAL": CLASS_NAMES[REAL], "FAKE": CLASS_NAMES[FAKE]}
-_SUBSETS = {None, "train", "validation", "test"}
+_SUBSETS = (None, "train", "validation", "test")  # no set: an entry may hold anything
 
 
 def find_corpus(root: Path) -> Corpus:
@@ -109,7 +109,11 @@ def read_clips(path: Path, layout: Layout) -> dict[str, Any]:
 def _read_metadata(path: Path) -> dict[str, dict[str, Any]]:
     metadata = read_clips(path, LAYOUT)
     for name, entry in metadata.items():
-        if not isinstance(entry, dict) or entry.get("label") not in _LABELS or entry.get("split") not in _SUBSETS:
+        if (
+            not isinstance(entry, dict)
+            or entry.get("label") not in tuple(_LABELS)
+            or entry.get("split") not in _SUBSETS
+        ):
             raise LAYOUT.error(
                 f"{path}: the entry of {name} needs the label FAKE or REAL, and train, validation, test or no split"
             )

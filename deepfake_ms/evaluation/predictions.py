@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lightning as L
 import pandas as pd
+import pyarrow as pa
 import torch
 from lightning.pytorch.callbacks import Callback
 
@@ -72,7 +73,10 @@ def has_predictions(run: Run, test_set: TestSet, checkpoint: Checkpoint) -> bool
     path = result_folder(run, test_set, checkpoint.name) / PREDICTIONS_NAME
     if checkpoint.sha256 is None or not path.is_file():
         return False
-    known = pd.read_parquet(path).attrs
+    try:
+        known = pd.read_parquet(path).attrs
+    except (pa.ArrowException, OSError):  # damaged
+        return False
     return all(known.get(key) == value for key, value in _identity(test_set, checkpoint).items())
 
 

@@ -175,7 +175,10 @@ def _measure(counted: pd.DataFrame, thresholds: dict[str, float], temperatures: 
 
 def _note_replaced(path: Path, test_set: TestSet, console: Console) -> None:
     """Say that the scores of other faces under the same name are replaced."""
-    before = json.loads(path.read_text()).get("test_data", {}).get("fingerprint") if path.is_file() else None
+    try:
+        before = json.loads(path.read_text())["test_data"]["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):  # there are none, or they are damaged
+        return
     if before not in (None, test_set.faces.about["fingerprint"]):
         console.print(f"{path}: scores on other faces ({before}) are replaced.", highlight=False, markup=False)
 

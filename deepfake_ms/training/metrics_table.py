@@ -6,10 +6,25 @@ import lightning as L
 import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
+from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_atomically
 from deepfake_ms.training.curriculum import Stage
 
 METRICS_NAME = "metrics.csv"
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """The learning curves of a run.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        metrics = pd.read_csv(path)
+        metrics[["stage", "epoch"]]
+    except (ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
+        raise UserError(f"{path} is damaged ({error}): delete it; the curves of earlier epochs are lost.") from error
+    return metrics
 
 
 class MetricsTable(Callback):
@@ -45,7 +60,7 @@ class MetricsTable(Callback):
         }
         rows = pd.DataFrame([row])
         if self.path.is_file():
-            earlier = pd.read_csv(self.path)
+            earlier = read_metrics(self.path)
             repeated = (earlier["stage"] == self.stage) & (earlier["epoch"] >= row["epoch"])
             rows = pd.concat([earlier[~repeated], rows], ignore_index=True)
         write_atomically(self.path, rows.to_csv(index=False))

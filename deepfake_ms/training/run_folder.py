@@ -97,13 +97,17 @@ def read_record(folder: Path) -> dict:
         raise UserError(f"{path} is missing: give the folder of a run, as `deepfake-ms train` prints it.")
     try:
         record = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): delete the run's folder and train again.") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path} does not describe a run: delete the run's folder and train again.")
     if record.get("format") != FORMAT:
         raise UserError(
             f"{path} was written by an earlier version ({record.get('code', 'unknown')}), and this one can neither "
             "continue nor score its run: use that version, or train again under another name with name=..."
         )
+    if missing := [name for name in ("config", "config_sha256") if name not in record]:
+        raise UserError(f"{path} lacks {', '.join(missing)}: delete the run's folder and train again.")
     return record
 
 

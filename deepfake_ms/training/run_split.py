@@ -3,10 +3,12 @@
 import hashlib
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from filelock import FileLock
 from rich.console import Console
 from rich.table import Table
@@ -63,9 +65,11 @@ def audit_once(faces: PreparedFaces, subsets: pd.Series, policy: SplitPolicy) ->
     try:
         path.parent.mkdir(exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if not path.is_file():
-                write_json(path, audit_split(faces.manifest, subsets, policy))
-            return json.loads(path.read_text())
+            with suppress(OSError, ValueError):  # none yet, or a damaged one
+                if isinstance(audit := json.loads(path.read_text()), dict):
+                    return audit
+            write_json(path, audit := audit_split(faces.manifest, subsets, policy))
+            return audit
     except OSError:  # read-only folder
         return audit_split(faces.manifest, subsets, policy)
 
@@ -97,12 +101,15 @@ def read_split(folder: Path, faces: PreparedFaces) -> pd.DataFrame | None:
     """The split recorded by `write_split`; None if there is none yet.
 
     Raises:
-        UserError: it was recorded for other faces.
+        UserError: it was recorded for other faces, or is damaged.
     """
     path = folder / SPLIT_NAME
     if not path.is_file():
         return None
-    split = pd.read_parquet(path)
+    try:
+        split = pd.read_parquet(path, columns=["sample_id", "subset", "balanced"])
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete the run's folder and train again.") from error
     if split["sample_id"].tolist() != faces.manifest["sample_id"].tolist():
         raise UserError(
             f"{path} was recorded for other faces than those in {faces.folder}: give this run its own name with "

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from deepfake_ms.files import link_or_copy, remove_abandoned, write_atomically, write_json
 from deepfake_ms.provenance import code_digest
-from deepfake_ms.training.metrics_table import METRICS_NAME
+from deepfake_ms.training.metrics_table import METRICS_NAME, read_metrics
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.run_folder import config_hash
 from deepfake_ms.training.stage_chain import CHAIN_NAME, LAST, Handoff, checkpoint_sha256, read_chain
@@ -100,8 +100,11 @@ def find_stage(runs_root: Path, name: str) -> tuple[Path, Handoff] | None:
     note = runs_root / FOLDER / f"{name}.json"
     if not note.is_file():
         return None
-    found = json.loads(note.read_text())
-    other, handoff = runs_root / found["run"], Handoff(**found["handoff"])
+    try:
+        found = json.loads(note.read_text())
+        other, handoff = runs_root / found["run"], Handoff(**found["handoff"])
+    except (ValueError, KeyError, TypeError):  # damaged
+        return None
     path = other / handoff.checkpoint
     whole = path.is_file() and path.with_name(f"{LAST}.ckpt").is_file() and (other / METRICS_NAME).is_file()
     return (other, handoff) if whole and checkpoint_sha256(path) == handoff.sha256 else None
@@ -118,10 +121,10 @@ def _without_name(settings: dict | None) -> dict | None:
 
 
 def _take_over_metrics(folder: Path, other: Path, stage: str) -> None:
-    theirs = pd.read_csv(other / METRICS_NAME)
+    theirs = read_metrics(other / METRICS_NAME)
     rows = theirs[theirs["stage"] == stage]
     path = folder / METRICS_NAME
     if path.is_file():
-        ours = pd.read_csv(path)
+        ours = read_metrics(path)
         rows = pd.concat([ours[ours["stage"] != stage], rows], ignore_index=True)
     write_atomically(path, rows.to_csv(index=False))

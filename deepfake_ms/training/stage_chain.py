@@ -59,7 +59,7 @@ def read_chain(run: Path) -> list[Handoff]:
         return []
     try:
         return [Handoff(**entry) for entry in json.loads(path.read_text())["stages"]]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): delete the run's folder and train again.") from error
 
 
