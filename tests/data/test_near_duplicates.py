@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake_ms.data.near_duplicates import THRESHOLD, find_near_duplicates
+from deepfake_ms.data import near_duplicates
+from deepfake_ms.data.near_duplicates import THRESHOLD, find_in_buckets, find_near_duplicates
 from deepfake_ms.preprocessing.perceptual_hash import perceptual_hash
 
 OCTAVES = (4, 8, 16, 32, 64, 112)
@@ -70,3 +71,29 @@ def shrunk(crop: np.ndarray) -> np.ndarray:
 def shifted(crop: np.ndarray) -> np.ndarray:
     move = np.float32([[1, 0, 2], [0, 1, 0]])
     return cv2.warpAffine(crop, move, (224, 224), borderMode=cv2.BORDER_REFLECT_101)
+
+
+def test_buckets_find_what_all_pairs_find():
+    random = np.random.default_rng(0)
+    hashes, others = (random.integers(0, 256, (count, 32), dtype=np.uint8) for count in (2000, 3000))
+    bits = np.repeat([0, 10, 20, 30], 250)
+    hashes[:1000] = others[random.integers(0, 3000, 1000)]
+    for row, count in zip(hashes, bits, strict=False):
+        for bit in random.choice(256, count, replace=False):
+            row[bit // 8] ^= 1 << bit % 8
+    others[100:1100] = others[100]  # many copies of one face must not fill its bucket
+    hashes[1000] = others[100]
+    exact = [row.tobytes().hex() for row in hashes], [row.tobytes().hex() for row in others]
+    expected = find_near_duplicates(*exact) >= 0
+    found = find_in_buckets(hashes, others)
+    distance = np.bitwise_count(hashes[found >= 0] ^ others[found[found >= 0]]).sum(axis=1, dtype=int)
+    assert distance.max() <= THRESHOLD
+    assert ((found >= 0) == expected).all()
+    assert found[1000] == 100
+
+
+def test_large_sets_are_not_compared_pair_by_pair(monkeypatch):
+    monkeypatch.setattr(near_duplicates, "ALL_PAIRS", 100)
+    monkeypatch.setattr(near_duplicates.cv2, "batchDistance", None)
+    hashes = [np.random.default_rng(number).bytes(32).hex() for number in range(40)]
+    assert find_near_duplicates(hashes, hashes[::-1]).tolist() == list(range(39, -1, -1))
