@@ -75,7 +75,7 @@ def _from_predictions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         {
             "test_set": table.attrs.get("test_set", "test") + (SYNTHETIC if synthetic else ""),
             "video": table["video_id"],
-            "frame": table["sample_id"].str.rpartition("#")[2],
+            "frame": [str(sample).rpartition("#")[2] for sample in table["sample_id"]],
             "label": table["label"],
             "score": table["fake_probability"],
         }
@@ -85,7 +85,7 @@ def _from_predictions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _from_gend(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if "prob_class_2" in table:
         raise UserError(f"{path} has scores of more than two classes: score real against fake.")
-    parts = table["files"].str.split("/")
+    parts = table["files"].map(str).str.split("/")
     if (short := parts.str.len() < 4).any():
         file = table["files"][short.idxmax()]
         raise UserError(f"{place(path, short.idxmax())}: {file} does not end in <dataset>/<source>/<video>/<frame>.")
