@@ -12,7 +12,7 @@ from deepfake_ms.data.dataset import FaceDataset
 from deepfake_ms.data.sampling import EpochSampler, ResumableLoader
 from deepfake_ms.errors import UserError
 
-_WORKER_GRACE_S = 5
+_WORKER_GRACE_S = 2
 """Seconds after which a loader process ends that has received SIGTERM."""
 
 

@@ -28,13 +28,17 @@ class AtomicCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         write_atomically(Path(path), buffer.getbuffer())
 
-    def load_checkpoint(self, path: Path | str, *_, **__) -> dict[str, Any]:
-        """The checkpoint of an interrupted training.
+    def load_checkpoint(
+        self, path: Path | str, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The checkpoint of an interrupted training, or, without `weights_only`, the weights from a spawned process.
 
         Raises:
             UserError: see `read_checkpoint`, or it is another kind of checkpoint.
         """
         content = read_checkpoint(Path(path))
+        if not weights_only:
+            return content
         if missing := [key for key in (_VERSION, "loops", "optimizer_states") if key not in content]:
             raise UserError(f"{path} cannot be resumed from, because it lacks {', '.join(missing)}: delete it.")
         return content

@@ -9,7 +9,7 @@ import lightning as L
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torchmetrics import CatMetric
+from torchmetrics import CatMetric, MeanMetric
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import FAKE
@@ -48,6 +48,9 @@ class Detector(L.LightningModule):
             parameter.requires_grad_(False)
         self.loss = weighted_cross_entropy(class_weights)
         self.validation_metrics = detection_metrics("validation/")
+        # Lightning's own mean over two ranks truncates half the number of faces. This one ignores weights without a
+        # strategy for NaNs, so it is updated with the loss of every face.
+        self.validation_loss = MeanMetric(nan_strategy="disable")
         # CatMetric drops NaNs by default, which would leave the two lists with different lengths.
         self.test_index, self.test_probability = (CatMetric(nan_strategy="disable") for _ in range(2))
         self.predictions: pd.DataFrame | None = None
@@ -86,11 +89,12 @@ class Detector(L.LightningModule):
     def validation_step(self, batch: dict, batch_index: int) -> None:
         logits = self(batch["image"]).float()
         self.validation_metrics.update(logits.softmax(dim=1), batch["label"])
-        loss = torch.nn.functional.cross_entropy(logits, batch["label"])
-        self.log("validation/loss", loss, sync_dist=True, batch_size=len(batch["label"]))
+        self.validation_loss.update(torch.nn.functional.cross_entropy(logits, batch["label"], reduction="none"))
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.validation_metrics.compute(), sync_dist=True)  # the same on all ranks already
+        values = {"validation/loss": self.validation_loss.compute(), **self.validation_metrics.compute()}
+        self.log_dict(values, sync_dist=True)  # the same on all ranks already
+        self.validation_loss.reset()
         self.validation_metrics.reset()
 
     def test_step(self, batch: dict, batch_index: int) -> None:

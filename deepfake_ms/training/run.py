@@ -167,16 +167,16 @@ class Run:
 
 def build_detector(config: dict, stage: Stage, from_scratch: bool = True) -> Detector:
     """The detector of a run's configuration; see `Run.detector`, which needs the faces, too."""
-    model = {name: value for name, value in config["model"].items() if name not in ("name", "architecture")}
-    if not from_scratch:
-        model["pretrained"] = False
-        if "checkpoint" in model:
-            model["checkpoint"] = None
+    settings = {name: value for name, value in config["model"].items() if name not in ("name", "architecture")}
+    model = {"name": config["model"]["architecture"], **settings}
+    architecture = {**model, "pretrained": False, **({"checkpoint": None} if "checkpoint" in model else {})}
     torch.manual_seed(key("weights", config["seed"]))
-    return Detector(
-        model={"name": config["model"]["architecture"], **model},
+    detector = Detector(
+        model=model if from_scratch else architecture,
         class_weights=stage.loss["class_weights"],
         optimizer=stage.optimizer,
         schedule=stage.schedule,
         freeze=stage.freeze,
     )
+    detector.hparams["model"] = architecture  # checkpoints are equal, whether a stage was interrupted or not
+    return detector

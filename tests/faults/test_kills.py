@@ -9,7 +9,7 @@ import time
 
 import pytest
 from whole_run import BASE, FAMILIES, Workshop, alive_in, assert_as_undisturbed, choose_kills, wait_for_end
-from writes import KillAt
+from writes import kill_at
 
 from deepfake_ms.training.stage_chain import read_chain
 
@@ -42,7 +42,7 @@ def test_killed_inside_a_write(undisturbed, workshop, file):
     number = [
         number for number, write in enumerate(writes) if write.path.endswith(f"/{file}") and write.event == "open"
     ][-1]
-    assert workshop.start(KillAt(number, 100)) == [-signal.SIGXFSZ]
+    assert workshop.start(kill_at(writes, number, 100)) == [-signal.SIGXFSZ]
     assert workshop.start() == [0], workshop.printed
     assert_as_undisturbed(workshop, undisturbed)
 
@@ -97,7 +97,7 @@ def test_every_family_survives_a_kill(faces, tmp_path_factory, family):
     saves = [
         number for number, write in enumerate(writes) if write.path.endswith("last.ckpt") and write.event == "open"
     ]
-    assert killed.start(KillAt(saves[-1], 100)) == [-signal.SIGXFSZ]
+    assert killed.start(kill_at(writes, saves[-1], 100)) == [-signal.SIGXFSZ]
     assert killed.start() == [0], killed.printed
     assert_as_undisturbed(killed, whole)
 
@@ -138,7 +138,7 @@ def test_killed_five_times(undisturbed, workshop):
         number for number, write in enumerate(writes) if write.path.endswith("last.ckpt") and write.event == "open"
     ]
     for _ in range(5):
-        workshop.start(KillAt(saves[1] + 5))
+        workshop.start(kill_at(writes, saves[1] + 5))
     assert workshop.start() == [0], workshop.printed
     assert_as_undisturbed(workshop, undisturbed, kills=5)
     assert len(read_chain(workshop.run)) == 3

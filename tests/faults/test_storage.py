@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from whole_run import BASE, FAMILIES, Workshop, assert_as_undisturbed
-from writes import KillAt
+from writes import kill_at
 
 from deepfake_ms.datasets import find_corpus
 from deepfake_ms.errors import UserError
@@ -38,11 +38,9 @@ def test_a_full_disk_is_one_sentence_and_the_run_continues(undisturbed, workshop
     writes = undisturbed.writes()
     event = "os.link" if file == "previous.ckpt" else "open"
     number = [
-        number
-        for number, write in enumerate(writes)
-        if write == type(write)(event, write.path) and write.path.endswith(f"/{file}")
+        number for number, write in enumerate(writes) if write.event == event and write.path.endswith(f"/{file}")
     ][-1]
-    (code,) = workshop.start(KillAt(number, 0, survivable=True))
+    (code,) = workshop.start(kill_at(writes, number, 0, survivable=True))
     # A link needs no space, and a note of a digest is only a cache; then the next larger file does not fit.
     assert code == 2, workshop.printed
     assert "larger than allowed: free some space and run the same command again; it continues" in workshop.printed

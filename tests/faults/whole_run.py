@@ -18,13 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from lightning.pytorch.callbacks import Callback
-from writes import RENAMES, KillAt, Write, WriteWatch, read_writes
+from writes import RENAMES, KillAt, Write, WriteWatch, kill_at, read_writes
 
 from deepfake_ms.training.stage_chain import StageChain, read_chain
 
-TIMEOUT_S = 20
-"""How long a rank waits for one that has ended, if nothing else tells it."""
-TWO_RANKS = ("trainer.lightning.devices=2", "trainer.lightning.strategy=ddp", f"trainer.timeout_s={TIMEOUT_S}")
+TWO_RANKS = ("trainer.lightning.devices=2", "trainer.lightning.strategy=ddp")
 SAVED_EVERY = 2
 """Steps between two saves; a kill may lose as many."""
 BASE = (
@@ -132,7 +130,10 @@ class Workshop:
                 os.kill(processes[rank].pid, number)
         processes[rank].join(120)
         for process in processes:
-            process.join(2 * TIMEOUT_S if processes[rank].exitcode else 120)
+            process.join(10 if processes[rank].exitcode else 120)
+            if process.is_alive():  # e.g. waiting for a first connection; torchrun and SLURM stop it then
+                process.terminate()
+                process.join(10)
         codes = [process.exitcode for process in processes]
         for process in processes:
             process.kill()
@@ -277,13 +278,13 @@ def choose_kills(writes: Sequence[Write], count: int) -> list[KillAt]:
     for number, write in enumerate(writes):
         if write.event in ("open", *RENAMES):
             kinds.setdefault((write.event, Path(write.path).name), []).append(number)
-    kills = [KillAt(generator.choice(numbers)) for numbers in kinds.values()]
+    kills = [kill_at(writes, generator.choice(numbers)) for numbers in kinds.values()]
     kills += [
-        KillAt(generator.choice(numbers), generator.randrange(1, 150))
+        kill_at(writes, generator.choice(numbers), generator.randrange(1, 150))
         for (event, _), numbers in kinds.items()
         if event == "open"
     ]
     generator.shuffle(kills)
     while len(kills) < count:
-        kills.append(KillAt(generator.randrange(len(writes))))
+        kills.append(kill_at(writes, generator.randrange(len(writes))))
     return kills[:count]

@@ -5,6 +5,8 @@ import os
 import resource
 import signal
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +30,16 @@ class Write:
 
 @dataclass(frozen=True)
 class KillAt:
-    """SIGKILL before the n-th write, or, with `written`, inside it.
+    """SIGKILL before the n-th write of a kind, or, with `written`, inside it.
 
     Attributes:
-        number: of the write, from 0.
+        write: the kind: event and path.
+        number: of the write among those of its kind, from 0.
         written: bytes of a file that are still written; the process then ends by SIGXFSZ.
         survivable: further bytes raise an OSError instead, as on a full disk.
     """
 
+    write: Write
     number: int
     written: int | None = None
     survivable: bool = False
@@ -45,7 +49,7 @@ class WriteWatch:
     """Counts the writes of this process below `folder`, notes them in a file, and ends the process at one of them."""
 
     def __init__(self, folder: Path, notes: Path, kill: KillAt | None = None):
-        self.folder, self.kill, self.count = str(folder.resolve()), kill, 0
+        self.folder, self.kill, self.counts = str(folder.resolve()), kill, Counter()
         self.notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         sys.addaudithook(self._hook)
 
@@ -60,9 +64,10 @@ class WriteWatch:
         path = os.path.abspath(os.fsdecode(target))  # noqa: PTH100 pathlib would raise audit events
         if not path.startswith(self.folder + "/") or path.endswith(".lock"):
             return
-        number, self.count = self.count, self.count + 1
         os.write(self.notes, (json.dumps([event, path[len(self.folder) + 1 :]]) + "\n").encode())
-        if self.kill is None or number != self.kill.number:
+        write = Write(event, _without_writer(path[len(self.folder) + 1 :]))
+        self.counts[write] += 1
+        if self.kill is None or write != self.kill.write or self.counts[write] != self.kill.number + 1:
             return
         if self.kill.written is None:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -70,6 +75,11 @@ class WriteWatch:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN if self.kill.survivable else signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.kill.written, resource.RLIM_INFINITY))
+
+
+def kill_at(writes: Sequence[Write], number: int, *arguments, **named) -> KillAt:
+    """The kill at the n-th of these writes; further arguments as for `KillAt`."""
+    return KillAt(writes[number], writes[:number].count(writes[number]), *arguments, **named)
 
 
 def read_writes(notes: Path) -> list[Write]:

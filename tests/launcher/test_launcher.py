@@ -18,6 +18,8 @@ from deepfake_ms.launcher.jobs import Job, JobRecord, Status, folder_name, read_
 from deepfake_ms.launcher.pool import PoolSettings
 from deepfake_ms.launcher.report import SweepReport, make_console
 
+pytestmark = pytest.mark.fault("Sweeps", "jobs that crash, hang or are killed, and sweeps that are stopped or killed")
+
 TINY = Path(__file__).parents[1] / "tiny_job.py"
 MAX_WAIT_S = 60
 
