@@ -71,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Score every face in videos and images with a finished run. Faces are followed over time and "
         "scored apart. A file abstains, and says why, if it has no face, too few frames, too small a face, or one that "
         "is unlike the training data.",
-        epilog="Exit status: 0 if all files are scored; 3 if some abstain, cannot be read, or have a report or video that "
-        "cannot be written; 2 if the arguments or the detector cannot be used.",
+        epilog="Exit status: 0 if all files are scored; 3 if some abstain, cannot be read, or have a report or video "
+        "that cannot be written; 2 if the arguments or the detector cannot be used.",
     )
     parser.add_argument(
         "arguments",

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import reliability
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from reliability import (  # noqa: F401 hooks of pytest
-    pytest_addoption,
     pytest_configure,
     pytest_itemcollected,
     pytest_runtest_logreport,
@@ -24,6 +24,7 @@ torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
+    reliability.pytest_addoption(parser)
     parser.addoption("--accelerator", choices=("gpu", "cpu"), default="gpu", help="device of the tests marked gpu")
 
 
