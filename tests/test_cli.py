@@ -515,6 +515,9 @@ def test_an_installed_wheel_works_from_any_folder(wheel_environment, tmp_path):
     assert run("-c", where).strip().startswith(str(wheel_environment.parent))
     main = "from deepfake_ms.cli import main; main()"
     assert all(command in run("-c", main) for command in COMMANDS)
+    templates = "from importlib.resources import files; print((files('deepfake_ms.{}') / '{}.html.j2').is_file())"
+    for package, name in (("explanation", "page"), ("prediction", "report")):
+        assert run("-c", templates.format(package, name)).strip() == "True"
     assert "fake: 1.85" in run("-c", main, "train", "experiment=table2_wl", "--cfg", "job")
     assert "name: table2_wl" in run("-m", "deepfake_ms.train", "experiment=table2_wl", "--cfg", "job")
     assert not any(tmp_path.iterdir())
