@@ -109,7 +109,7 @@ def test_a_finished_run_is_not_run_again(corpus, prepared):
 RUN_SLOWLY = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 from drawn import SlowSquareDetector
 from test_prepare import prepare
 if __name__ == "__main__":
