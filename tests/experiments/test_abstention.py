@@ -18,7 +18,7 @@ from experiments.abstention.features import nearest_distances, network_features
 def test_shares_and_errors_of_both_sides():
     judged = pd.DataFrame(
         {
-            "reason": [None, None, None, None, "only 1 frame", "unlike the training data (1)", "unlike the training data"],
+            "reason": [None, None, None, None, "only 1 frame", "unlike the training data", "unlike the training data"],
             "wrong": [True, False, False, False, True, True, False],
             "features": [True, False, False, False, False, False, False],
         }
