@@ -513,6 +513,10 @@ def test_an_installed_wheel_works_from_any_folder(wheel_environment, tmp_path):
         return done.stdout
 
     assert run("-c", where).strip().startswith(str(wheel_environment.parent))
+    (site,) = wheel_environment.parent.glob("lib/python*/site-packages")
+    package = Path(__file__).parents[1] / "deepfake_ms"
+    for template in package.rglob("*.j2"):
+        assert (site / "deepfake_ms" / template.relative_to(package)).is_file()
     main = "from deepfake_ms.cli import main; main()"
     assert all(command in run("-c", main) for command in COMMANDS)
     templates = "from importlib.resources import files; print((files('deepfake_ms.{}') / '{}.html.j2').is_file())"
