@@ -36,7 +36,7 @@ def is_killed(code: int) -> bool:
 
 
 @pytest.mark.fault("Kills", "one process, inside or right before a write")
-@pytest.mark.parametrize("file", ["last.ckpt", "chain.json", "scores.json"])
+@pytest.mark.parametrize("file", ["last.ckpt", "scores.json", pytest.param("chain.json", marks=pytest.mark.slow)])
 def test_killed_inside_a_write(undisturbed, workshop, file):
     writes = undisturbed.writes()
     number = [

@@ -36,7 +36,7 @@ def steps_saved(run: Path) -> int:
     [
         (signal.SIGINT, 130),
         pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
-        (signal.SIGUSR1, 128 + signal.SIGUSR1),
+        pytest.param(signal.SIGUSR1, 128 + signal.SIGUSR1, marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR2, 128 + signal.SIGUSR2, marks=pytest.mark.slow),
     ],
 )

@@ -171,7 +171,7 @@ def test_two_preparations_of_the_same_corpus(tmp_path):
 
 
 @pytest.mark.fault("Storage", "clock jumps back and forth")
-@pytest.mark.parametrize("shift_s", [-400 * 86400, 400 * 86400])
+@pytest.mark.parametrize("shift_s", [-400 * 86400, pytest.param(400 * 86400, marks=pytest.mark.slow)])
 def test_files_of_another_time_change_nothing(undisturbed, faces, tmp_path, shift_s):
     """Nothing is decided by the age of a file, apart from the removal of other hosts' partial files."""
     copy = Workshop(tmp_path / "copy", faces, undisturbed.overrides)
