@@ -50,11 +50,12 @@ class WriteWatch:
 
     def __init__(self, folder: Path, notes: Path, kill: KillAt | None = None):
         self.folder, self.kill, self.counts = str(folder.resolve()), kill, Counter()
+        self.limited = False
         self.notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, arguments: tuple) -> None:
-        if event not in EVENTS:
+        if event not in EVENTS or self.limited:  # the limit would concern the notes, too
             return
         target = arguments[1] if event in RENAMES else arguments[0]
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
@@ -74,6 +75,7 @@ class WriteWatch:
         else:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN if self.kill.survivable else signal.SIG_DFL)
+            self.limited = True
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.kill.written, resource.RLIM_INFINITY))
 
 
