@@ -10,5 +10,6 @@ setup(
         "deepfake_ms.explanation": ["*.j2"],
         "deepfake_ms.prediction": ["*.j2"],
         "deepfake_ms.exporting": ["*.j2"],
+        "deepfake_ms.web": ["*.j2", "*.js"],
     },
 )

@@ -34,6 +34,7 @@ COMMANDS = {
     "explain": "show where a run looks and what it needs; draw contact sheets of faces",
     "predict": "score the faces in any video or image with a finished run",
     "export": "write the detector of a finished run as safetensors, ONNX and torch.export, with a model card",
+    "app": "open a page on this machine that scores videos and images with a finished run",
     "scores": "write the scores of a run or of another tool as one CSV or Parquet file",
     "compare": "test the differences between the scores of several detectors",
     "doctor": "check the installation and the machine",

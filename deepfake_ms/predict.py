@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from deepfake_ms.cli import plain_entry_point
@@ -18,6 +17,7 @@ from deepfake_ms.prediction.files import ABSTAINED, SCORED, UNREADABLE, VideoPre
 from deepfake_ms.prediction.find_files import find_files
 from deepfake_ms.prediction.outputs import Outputs
 from deepfake_ms.prediction.record import as_line, as_record
+from deepfake_ms.prediction.source import is_source, source_folder, usable_device
 from deepfake_ms.prediction.table import predictions_table
 from deepfake_ms.prediction.verdict import Limits
 from deepfake_ms.preprocessing.progress import progress_bar
@@ -25,7 +25,6 @@ from deepfake_ms.preprocessing.progress import progress_bar
 NOT_ALL_SCORED = 3
 """Exit status if a file cannot be read, abstains, or has a report or video that cannot be written; the others have."""
 NOT_WRITTEN = "not written"
-SOURCES = ("run", "model")
 NEEDED = ("pytorch_grad_cam", "captum", "jinja2")
 """Packages that a report needs."""
 
@@ -40,7 +39,7 @@ def main() -> None:
     if arguments.report and (missing := [name for name in NEEDED if not find_spec(name)]):
         raise UserError(f"{missing[0]} is not installed, and a report needs it: run `pip install -e '.[explain]'`.")
     files, problems = find_files(paths)
-    detector = load_detector(source, _device(arguments.device))
+    detector = load_detector(source, usable_device(arguments.device))
     limits = Limits(arguments.min_frames, arguments.min_face, arguments.any_face, arguments.max_frames)
     outputs = Outputs(arguments.output, arguments.report, arguments.video) if arguments.output else None
     console, errors = wide_console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
@@ -112,26 +111,11 @@ def _at_least_one(text: str) -> int:
 
 def _split(arguments: list[str], parser: argparse.ArgumentParser) -> tuple[Path, list[str]]:
     """The folder of the detector, and the paths."""
-    sources = [each for each in arguments if each.partition("=")[0] in SOURCES and "=" in each]
+    sources = [each for each in arguments if is_source(each)]
     paths = [each for each in arguments if each not in sources]
     if len(sources) != 1 or not paths:
         parser.error("give run=FOLDER or model=FOLDER once, and at least one file or folder")
-    source = Path(sources[0].partition("=")[2]).expanduser()
-    if not source.is_dir():
-        raise UserError(
-            f"{sources[0]}: there is no such folder; give the folder of a run, as `deepfake-ms train` prints it."
-        )
-    return source, paths
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} cannot be used here: choose cpu, or a device that torch has.") from error
-    return name
+    return source_folder(sources[0]), paths
 
 
 def _predict(

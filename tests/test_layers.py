@@ -17,10 +17,11 @@ LAYERS = [
     {"evaluation"},
     {"explanation", "exporting"},
     {"prediction"},
+    {"web"},
     {"assembly", "launcher"},
     {"composition"},
     {"cli", "checks"},
-    {"prepare", "train", "evaluate", "explain", "predict", "export", "scores", "compare", "doctor"},
+    {"prepare", "train", "evaluate", "explain", "predict", "export", "app", "scores", "compare", "doctor"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ENTRY_POINTS = LAYERS[-1]

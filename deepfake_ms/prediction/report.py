@@ -47,10 +47,14 @@ class _Pictures:
 
 
 def write_report(path: Path, prediction: VideoPrediction, detector: TrainedDetector, limits: Limits) -> None:
-    """Write the report. The file is read again for its pictures.
+    """Write `report_html` to a path."""
+    write_atomically(path, report_html(prediction, detector, limits).encode("utf-8", "replace"))
+
+
+def report_html(prediction: VideoPrediction, detector: TrainedDetector, limits: Limits) -> str:
+    """The report as one HTML file that needs no other file. The video or image is read again for its pictures.
 
     Args:
-        path: of the HTML file, which needs no other file.
         prediction: of a file that can be read.
         detector: that made it.
         limits: with which it was made.
@@ -66,7 +70,7 @@ def write_report(path: Path, prediction: VideoPrediction, detector: TrainedDetec
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("report.html.j2")
     card = detector.about.get("protocol_card", {})
-    html = template.render(
+    return template.render(
         title=shown(Path(prediction.path.name)),
         synthetic=detector.synthetic,
         decision=verdict.decision,
@@ -87,7 +91,6 @@ def write_report(path: Path, prediction: VideoPrediction, detector: TrainedDetec
             "Trained by": detector.about.get("code", "unknown"),
         },
     )
-    write_atomically(path, html.encode("utf-8", "replace"))
 
 
 def _read_pictures(
