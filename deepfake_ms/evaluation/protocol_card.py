@@ -58,6 +58,11 @@ def protocol_card(run: Run, test_set: TestSet, checkpoint: str, coverage: Covera
     }
 
 
+def titled(card: Mapping[str, str]) -> dict[str, str]:
+    """The fields of a card in the order of `FIELDS`, under their display names."""
+    return {title: card[name] for name, title in FIELDS.items() if name in card}
+
+
 def describe_preparation(preparation: Mapping) -> tuple[str, str]:
     """How frames are sampled and how faces are cropped, in words; "unknown" if the settings are not recorded."""
     if not preparation:

@@ -9,7 +9,7 @@ import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.evaluation.protocol_card import FIELDS
+from deepfake_ms.evaluation.protocol_card import titled
 from deepfake_ms.explanation.attribution import attribute
 from deepfake_ms.explanation.page import inline_image
 from deepfake_ms.explanation.panels import overlay, tile
@@ -69,7 +69,6 @@ def report_html(prediction: VideoPrediction, detector: TrainedDetector, limits: 
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("report.html.j2")
-    card = detector.about.get("protocol_card", {})
     return template.render(
         title=shown(Path(prediction.path.name)),
         synthetic=detector.synthetic,
@@ -86,7 +85,7 @@ def report_html(prediction: VideoPrediction, detector: TrainedDetector, limits: 
         attribution=view is not None,
         facts={
             "Detector": detector.name,
-            **{FIELDS[name]: text for name, text in card.items()},
+            **titled(detector.about.get("protocol_card", {})),
             "Checkpoint (sha256)": detector.about.get("checkpoint_sha256", "unknown"),
             "Trained by": detector.about.get("code", "unknown"),
         },

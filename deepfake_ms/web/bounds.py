@@ -40,6 +40,11 @@ class Bounds:
         """Largest file in bytes."""
         return round(self.megabytes * MEGA)
 
+    @property
+    def too_large(self) -> str:
+        """The sentence for a file with too many bytes."""
+        return f"The file is larger than {self.megabytes:g} MB: cut out a part."
+
     def sentences(self) -> list[str]:
         """The bounds for people."""
         return [

@@ -9,10 +9,12 @@ input.addEventListener("change", () => {
   if (input.files.length) score(input.files[0]);
 });
 addEventListener("resize", fit);
-for (const type of ["dragover", "drop"]) {
-  // A file that misses the field must not replace the page.
-  addEventListener(type, (event) => event.target === input || event.preventDefault());
-}
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault(); // the browser would open the file instead of the page
+  const [file] = event.dataTransfer.files;
+  if (file && !input.disabled) score(file);
+});
 
 async function score(file) {
   result.replaceChildren();

@@ -1,12 +1,13 @@
 """What the worker does: load a detector, then turn a file into a report."""
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.evaluation.protocol_card import FIELDS
+from deepfake_ms.evaluation.protocol_card import titled
 from deepfake_ms.prediction.detector import TrainedDetector, load_detector
 from deepfake_ms.prediction.files import predict_file
 from deepfake_ms.prediction.record import shown
@@ -16,7 +17,10 @@ from deepfake_ms.prediction.verdict import Limits
 from deepfake_ms.preprocessing.faces import FaceDetector
 from deepfake_ms.quiet import hush
 from deepfake_ms.web.bounds import Bounds, check_media
+from deepfake_ms.web.worker import FAILED
 
+_UNFORESEEN = re.compile(r"\w*(Error|Exception)\b")
+"""Begins the reason of an error that is not about the file (`reason_of`)."""
 _PATH = re.compile(r"(?:[A-Za-z]:)?[\\/][^\s'\"]*[\\/][^\s'\"]*")
 
 
@@ -47,6 +51,9 @@ def scorer(
         try:
             check_media(path, bounds)
             prediction = predict_file(detector, path, limits, face_detector)
+            if _UNFORESEEN.match(prediction.problem or ""):
+                print(f"an upload of {path.suffix or 'no suffix'}: {prediction.problem}", file=sys.stderr)
+                raise UserError(FAILED)
             if prediction.problem:
                 raise UserError(f"This file cannot be read: {prediction.problem}.")
             return report_html(prediction, detector, limits)
@@ -57,12 +64,11 @@ def scorer(
 
 
 def _facts(detector: TrainedDetector, limits: Limits) -> dict[str, Any]:
-    card = detector.about.get("protocol_card", {})
     smallest = detector.reference.smallest_face
     return {
         "name": detector.name,
         "synthetic": detector.synthetic,
-        "card": {FIELDS[name]: text for name, text in card.items()},
+        "card": titled(detector.about.get("protocol_card", {})),
         "abstains": [
             f"a video shows its face in fewer than {limits.min_frames} sampled frames",
             *([f"the face is smaller than {smallest:.0f} pixels"] if smallest else []),

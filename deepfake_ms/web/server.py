@@ -124,7 +124,7 @@ class Scoring:
         bounds = self._bounds
         if self._visitors > bounds.visitors:
             raise _Refusal(503, f"{bounds.visitors} files are waiting already: try again in a few minutes.")
-        too_large = _Refusal(413, f"The file is larger than {bounds.megabytes:g} MB: cut out a part.")
+        too_large = _Refusal(413, bounds.too_large)
         if int(request.headers.get("content-length", 0)) > bounds.bytes:
             raise too_large
         written = 0

@@ -223,10 +223,10 @@ ODD = [
 ]
 
 
-def write_all(folder: Path) -> Iterator[Odd]:
-    """Write the files into a folder, as far as its file system takes their names."""
+def write_all(folder: Path, wanted: Callable[[Odd], bool] = lambda odd: True) -> Iterator[Odd]:
+    """Write the wanted files into a folder, as far as its file system takes their names."""
     folder.mkdir(parents=True, exist_ok=True)
-    for odd in ODD:
+    for odd in filter(wanted, ODD):
         try:
             odd.make(odd.path(folder))
         except OSError:
