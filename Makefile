@@ -20,7 +20,7 @@ OVERRIDES ?=
 TEST_JOBS ?= 2
 DRY_RUN ?=
 CORPUS := data=$(DATA) data.name=$(NAME) $(if $(ROOT),"data.root=$(ROOT)")
-RUN = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) size=$(SIZE) trainer=$(TRAINER) $(OVERRIDES))
+TRAINED = $(strip $(CORPUS) split=$(SPLIT) $(CHOICE) size=$(SIZE) trainer=$(TRAINER) $(OVERRIDES))
 COMMA := ,
 ROWS = table$(TABLE)_*$(if $(EXCLUDED),$(COMMA)exclude=[$(EXCLUDED)])
 # Rows of Table 1 without a variant of the size. small: linear_probe needs pretrained features, and a small senet154 would
@@ -29,8 +29,8 @@ WITHOUT_small := table1_linear_probe,table1_senet154
 WITHOUT_lite := table1_resnet50,table1_senet,table1_bit,table1_vit,table1_recce,table1_senet154
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo reproduce-table1 reproduce-table2 generalisation docs test test-slow reliability test-lowest \
-	gpu-check lint format clean
+.PHONY: help install demo app reproduce-table1 reproduce-table2 generalisation docs test test-slow reliability \
+	test-lowest gpu-check lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ demo: $(INSTALLED)  ## draw and prepare the miniature corpus, then train and sco
 	$(BIN)/deepfake-ms prepare data=miniature
 	$(BIN)/deepfake-ms train experiment=table2_wl_rf_mep data=miniature size=lite
 
+app: $(INSTALLED)  ## open a page that scores videos and images with a finished run: make app RUN=runs/...
+	$(if $(RUN),,$(error Give the folder of a finished run: make app RUN=runs/...))
+	$(BIN)/deepfake-ms app "run=$(RUN)"
+
 reproduce-table1: $(INSTALLED)  ## plan, train and report all detectors of Table 1; arguments as for Table 2
 	$(REPRODUCE)
 
@@ -66,13 +70,13 @@ define REPRODUCE
 $(if $(DRY_RUN),,$(BIN)/deepfake-ms prepare $(CORPUS))
 $(if $(EXCLUDED),@echo "Excluded for lack of a $(SIZE) variant: $(EXCLUDED)")
 $(BIN)/python -m experiments.sweep --experiments 'table$(TABLE)_*' $(if $(EXCLUDED),--exclude '$(EXCLUDED)') \
-	--seeds $(SEEDS) --jobs $(JOBS) $(RUN)
+	--seeds $(SEEDS) --jobs $(JOBS) $(TRAINED)
 $(if $(DRY_RUN),@echo "DRY_RUN: nothing is trained.",$(SWEEP_AND_REPORT))
 endef
 
 # The report is written even if some runs fail.
 SWEEP_AND_REPORT = $(BIN)/deepfake-ms train -m hydra/launcher=isolated hydra.launcher.n_jobs=$(JOBS) \
-	'experiment=glob($(ROWS))' seed=$(SEEDS) $(RUN); failed=$$?; \
+	'experiment=glob($(ROWS))' seed=$(SEEDS) $(TRAINED); failed=$$?; \
 	$(BIN)/python -m experiments.report --table $(TABLE) --runs $(REPORTED) && exit $$failed
 
 SHIFTS := miniature_shortcut miniature shift_people shift_artefacts shift_compression

@@ -30,7 +30,7 @@ def _obey(path: Path) -> str:
     return f"{path.name} in {os.getpid()}"
 
 
-def refusing():
+def refusing(*_):
     """Cannot load."""
     raise UserError("no such run")
 
