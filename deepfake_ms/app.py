@@ -16,8 +16,6 @@ from deepfake_ms.web.worker import Answer, Worker
 
 NEEDED = ("starlette", "uvicorn", "pytorch_grad_cam", "captum", "jinja2")
 PORT = 7860
-CLOSING_S = 2
-"""Seconds that open connections have after Ctrl-C."""
 
 
 @plain_entry_point
@@ -69,23 +67,13 @@ def _load(*arguments: Any) -> tuple[Mapping[str, Any], Answer]:
 
 
 def _serve(worker: Worker, bounds: Bounds, host: str, listener: socket.socket) -> None:
-    import uvicorn
+    from deepfake_ms.web.server import LOOPBACK, PageServer  # the extra `app`
 
-    from deepfake_ms.web.server import LOOPBACK, make_app
-
-    app = make_app(worker, worker.start(), bounds, host)
+    server = PageServer(worker, worker.start(), bounds, host)
     if host not in LOOPBACK:
         print("Everyone who can reach this address can use the page.", file=sys.stderr)
     print(f"http://{host}:{listener.getsockname()[1]}/   (Ctrl-C ends it)", flush=True)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_graceful_shutdown=CLOSING_S,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 if __name__ == "__main__":

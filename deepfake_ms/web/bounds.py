@@ -29,10 +29,10 @@ class Bounds:
     """
 
     megabytes: float = 200
-    seconds: float = 180
+    seconds: float = 120
     megapixels: float = 34
     upload_s: float = 120
-    answer_s: float = 180
+    answer_s: float = 300
     visitors: int = 8
 
     @property
@@ -48,9 +48,9 @@ class Bounds:
     def sentences(self) -> list[str]:
         """The bounds for people."""
         return [
-            f"A file may have {self.megabytes:g} MB, a video {self.seconds:g} s, an image or frame {self.megapixels:g} "
-            "megapixels.",
-            f"The upload may take {self.upload_s:g} s and the answer {self.answer_s:g} s.",
+            f"At most {self.megabytes:g} MB per file, {self.seconds:g} s per video, and {self.megapixels:g} megapixels "
+            "per image or frame.",
+            f"At most {self.upload_s:g} s for the upload, and {self.answer_s:g} s for the answer.",
             f"One file is scored at a time; up to {self.visitors - 1} more wait in a queue, first come, first served.",
         ]
 

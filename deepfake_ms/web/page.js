@@ -43,7 +43,7 @@ async function* messages(body) {
 
 function show(message, name) {
   if ("before" in message) {
-    say(`${name}: waiting in the queue; ${message.before} ${message.before === 1 ? "file is" : "files are"} before yours.`);
+    say(`${name}: waiting in the queue; ${message.before} ${message.before === 1 ? "file is" : "files are"} ahead of yours.`);
   } else if ("scoring" in message) {
     say(`${name}: scoring every face …`);
   } else if ("report" in message) {

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote
 
+import uvicorn
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -24,6 +26,8 @@ from deepfake_ms.files import limit_name
 from deepfake_ms.web.bounds import Bounds
 from deepfake_ms.web.worker import Worker
 
+CLOSING_S = 2
+"""Seconds that open connections have when the server is stopped."""
 LOOPBACK = ("127.0.0.1", "localhost")
 FOLDER_PREFIX = "deepfake-ms-app-"
 NAME_HEADER = "x-file-name"
@@ -37,6 +41,31 @@ HEADERS = {
 }
 _HERE = Path(__file__).parent
 _LONGEST_STEM, _LONGEST_SUFFIX = 150, 10
+
+
+class PageServer(uvicorn.Server):
+    """Serves the page until it is stopped; answers in progress then end with a sentence.
+
+    Args:
+        worker, facts, bounds, host: as in `make_app`.
+    """
+
+    def __init__(self, worker: Worker, facts: Mapping[str, Any], bounds: Bounds, host: str) -> None:
+        self._worker = worker
+        super().__init__(
+            uvicorn.Config(
+                make_app(worker, facts, bounds, host),
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=CLOSING_S,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._worker.close()
+        await super().shutdown(sockets)
 
 
 def make_app(worker: Worker, facts: Mapping[str, Any], bounds: Bounds, host: str) -> Starlette:

@@ -17,6 +17,7 @@ LOAD_S = 300
 """Longest time in seconds until the process can answer."""
 FAILED = "This file cannot be scored: the program failed on it. Try another file or format."
 NOT_READY = "The detector could not be started again: tell whoever runs this page."
+CLOSED = "The page was closed before the answer was there."
 TOO_SLOW = "The answer took longer than {seconds:g} s and was stopped: try a shorter or smaller file."
 
 Answer = Callable[[Path], str]
@@ -36,7 +37,7 @@ class Worker:
     """
 
     def __init__(self, load: Load, *arguments: Any) -> None:
-        self._target = (load, *arguments)
+        self._target, self._closed = (load, *arguments), False
         self._spawn()
 
     def start(self) -> Mapping[str, Any]:
@@ -73,17 +74,22 @@ class Worker:
             self._connection.send_bytes(json.dumps(str(path)).encode())
             reply = await self._reply(seconds)
         except BaseException as error:
-            self.close()
-            self._spawn()
+            self._kill()
+            if not self._closed:
+                self._spawn()
             if isinstance(error, TimeoutError):
                 raise UserError(TOO_SLOW.format(seconds=seconds)) from error
             if isinstance(error, EOFError | OSError):
-                raise UserError(FAILED) from error
+                raise UserError(CLOSED if self._closed else FAILED) from error
             raise
         return _content(reply, "answer")
 
     def close(self) -> None:
-        """Kill the process."""
+        """Kill the process for good; an answer in progress ends with a sentence."""
+        self._closed = True
+        self._kill()
+
+    def _kill(self) -> None:
         self._process.kill()
         self._process.join()
 

@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
-
 from deepfake_ms.web.bounds import Bounds
-from deepfake_ms.web.server import make_app
+from deepfake_ms.web.server import PageServer
 from deepfake_ms.web.worker import Worker
 
 WAIT_S = 60
@@ -55,8 +53,7 @@ def serve(load: Any, *arguments: Any, bounds: Bounds | None = None) -> Iterator[
     listener = socket.create_server(("127.0.0.1", 0))
     try:
         facts = worker.start()
-        app = make_app(worker, facts, bounds or Bounds(), "127.0.0.1")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
+        server = PageServer(worker, facts, bounds or Bounds(), "127.0.0.1")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -108,7 +108,7 @@ def test_waiting_visitor_sees_the_queue(program, site, browser, tmp_path):
         others = [pool.submit(site.upload, content, "slow.mp4") for _ in range(3)]
         time.sleep(0.2)
         browser.choose(quick)
-        browser.wait(f"/waiting in the queue; \\d files? (is|are) before yours/.test({STATUS})")
+        browser.wait(f"/waiting in the queue; \\d files? (is|are) ahead of yours/.test({STATUS})")
         browser.wait(ANSWERED)
         assert all("report" in each.result()[1][-1] for each in others)
     assert browser.evaluate(f"{REPORT}.querySelector('h1').textContent") == "quick.mp4"
