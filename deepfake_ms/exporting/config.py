@@ -12,14 +12,12 @@ from typing import Any
 
 from deepfake_ms.data.perturbation import recorded_settings
 from deepfake_ms.errors import UserError
-from deepfake_ms.models import MODELS
+from deepfake_ms.models import MODELS, WITHOUT_FILES
 from deepfake_ms.scoring.metrics import LEVELS
 
 CONFIG_NAME = "config.json"
 FORMAT = 1
 """Version of the folder."""
-WITHOUT_FILES = {"pretrained": False, "embedder_pretrained": False, "checkpoint": None}
-"""Arguments of models that name weights to start from → the value without any."""
 READS_FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 """Options of timm that name files."""
 

@@ -19,6 +19,9 @@ MODELS: dict[str, type[DetectionModel]] = {
     "caddm": CADDM,
 }
 
+WITHOUT_FILES = {"pretrained": False, "embedder_pretrained": False, "checkpoint": None}
+"""Arguments of models that name weights to start from → the value without any."""
+
 
 def build_model(name: str, **arguments) -> DetectionModel:
     """Build the model `name` from constructor arguments, as a checkpoint stores them.

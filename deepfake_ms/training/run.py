@@ -20,6 +20,7 @@ from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_json
 from deepfake_ms.manifest import MANIFEST_NAME
+from deepfake_ms.models import WITHOUT_FILES
 from deepfake_ms.provenance import code_digest, code_version, library_versions
 from deepfake_ms.randomness import key
 from deepfake_ms.training.curriculum import Curriculum, Stage
@@ -169,7 +170,7 @@ def build_detector(config: dict, stage: Stage, from_scratch: bool = True) -> Det
     """The detector of a run's configuration; see `Run.detector`, which needs the faces, too."""
     settings = {name: value for name, value in config["model"].items() if name not in ("name", "architecture")}
     model = {"name": config["model"]["architecture"], **settings}
-    architecture = {**model, "pretrained": False, **({"checkpoint": None} if "checkpoint" in model else {})}
+    architecture = {name: WITHOUT_FILES.get(name, value) for name, value in model.items()}
     torch.manual_seed(key("weights", config["seed"]))
     detector = Detector(
         model=model if from_scratch else architecture,

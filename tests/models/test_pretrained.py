@@ -127,12 +127,12 @@ def test_a_model_without_pretrained_weights_is_not_initialised_at_random(no_netw
 # --- runs
 
 
-def full_run(folder: Path) -> tuple[Run, DictConfig]:
-    """A run of the full-size ResNet-50 on drawn faces in `folder`, which is not there yet."""
+def full_run(folder: Path, model: str = "resnet50") -> tuple[Run, DictConfig]:
+    """A run of a full-size model on drawn faces in `folder`, which is not there yet."""
     faces = PreparedFaces.read(write_faces(folder.parent / "faces"))
     split = pd.DataFrame({"sample_id": faces.manifest["sample_id"], "subset": SUBSETS})
     split["balanced"] = split["subset"] == "train"
-    cfg = compose("model=resnet50", "size=full", "optimization.epochs=1")
+    cfg = compose(f"model={model}", "size=full", "optimization.epochs=1")
     config = json.loads(json.dumps(run_config(cfg, "drawn")))
     return Run(folder, {"config": config, "config_sha256": "0"}, faces, split), cfg
 
@@ -145,8 +145,11 @@ def test_a_run_without_its_weights_claims_nothing(no_network, tmp_path):
     assert not run.folder.exists()
 
 
-def test_a_finished_run_is_rebuilt_without_a_download(tmp_path, monkeypatch):
-    run, _ = full_run(tmp_path / "run")
+@pytest.mark.parametrize(
+    ("model", "networks"), [("resnet50", 1), pytest.param("genconvit_ed", 2, marks=pytest.mark.slow)]
+)
+def test_a_finished_run_is_rebuilt_without_a_download(tmp_path, monkeypatch, model, networks):
+    run, _ = full_run(tmp_path / "run", model)
     asked = []
     create = timm.create_model
 
@@ -156,9 +159,9 @@ def test_a_finished_run_is_rebuilt_without_a_download(tmp_path, monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", watched)
     run.detector(run.curriculum.stages[-1], from_scratch=False)
-    assert asked == [False]
+    assert asked == [False] * networks
     run.detector(run.curriculum.stages[0])
-    assert asked == [False, True]
+    assert asked == [False] * networks + [True] * networks
 
 
 def test_the_command_ends_with_the_sentence_and_status_2(tmp_path):
