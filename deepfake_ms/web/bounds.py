@@ -29,7 +29,7 @@ class Bounds:
     """
 
     megabytes: float = 200
-    seconds: float = 120
+    seconds: float = 300
     megapixels: float = 34
     upload_s: float = 120
     answer_s: float = 300

@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,7 +29,7 @@ class Worker:
     """Runs `load` in a process of its own, then calls the function that it returns for one file after the other.
 
     The process is killed and started again if an answer takes too long, if the asking task is cancelled, or if the
-    process dies. It ends with its parent. Messages are JSON, so that a decoder that was taken over by a file
+    process dies. It ends when its parent has ended. Messages are JSON, so that a decoder that was taken over by a file
     cannot make the parent run code.
 
     Args:
@@ -132,12 +133,14 @@ def _work(connection: Connection, load: Load, *arguments: Any) -> None:
     while True:
         try:
             path = Path(json.loads(connection.recv_bytes()))
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
-            send(answer=answer(path))
+            reply = {"answer": answer(path)}
         except UserError as error:
-            send(refused=str(error))
+            reply = {"refused": str(error)}
         except Exception:
             traceback.print_exc(file=sys.stderr)
-            send(refused=FAILED)
+            reply = {"refused": FAILED}
+        with suppress(OSError):  # the parent has ended
+            send(**reply)
