@@ -108,6 +108,8 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
         )
 
         def main() -> None:
+            nonlocal composed
+            composed = False
             _prepare_streams()
             isolated.register()
             _refuse_old_keys(sys.argv[1:])

@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        if error.filename in (None, str(part)):  # a failed write names no file
+        if error.errno and error.filename in (None, str(part)):  # a failed write names no file
             error.filename, error.filename2 = str(path), None
         raise
     finally:

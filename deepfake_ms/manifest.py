@@ -119,7 +119,8 @@ def _find_problem(manifest: pd.DataFrame) -> str | None:
         if (unknown := ~manifest[name].isin(known) & manifest[name].notna()).any():
             return f"has the unknown {name} {manifest[name][unknown.idxmax()]}"
     crop = manifest["crop"]
-    if (outside := crop.str.startswith("/") | crop.str.contains(r"(?:^|/)\.\.(?:/|$)|\\|^[A-Za-z]:")).any():
+    within = crop.str.replace(r"^\.\./(?=[^/]+/crops/)", "", regex=True)  # a union names crops of the folders beside it
+    if (outside := within.str.startswith("/") | within.str.contains(r"(?:^|/)\.\.(?:/|$)|\\|^[A-Za-z]:")).any():
         return f"names a crop outside its folder ({crop[outside.idxmax()]})"
     if manifest["perceptual_hash"].str.len().nunique() > 1:
         return "has values of perceptual_hash of different lengths"

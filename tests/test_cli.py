@@ -354,7 +354,7 @@ def test_a_wrong_setting_is_refused_before_training(overrides, sentence):
     ("override", "sentence"),
     [
         ("evaluate=no", "evaluate=no: write true or false."),
-        ("trainer.compile=off", "trainer.compile=off: write true or false."),
+        ("trainer.compile=off", "trainer.compile=off is unknown; choose from false, true, reduce-overhead."),
         ("optimization.epochs=null", "optimization.epochs=None: give a number, such as "),
         ("optimization.batch_size=true", "optimization.batch_size=True: give a number, such as "),
         ("loss.class_weights.fake=high", "loss.class_weights.fake=high: give a number, such as 1"),

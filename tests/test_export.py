@@ -38,7 +38,7 @@ def test_export(run, call, tmp_path):
     faces = np.random.default_rng(0).integers(0, 256, (3, 3, 224, 224), np.uint8)
     expected = load_detector(run.folder).probabilities(faces)
 
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (Path(__file__).parents[1] / "docs/export.md").read_text()
     (example,) = [
         block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "from_pretrained" in block
     ]

@@ -99,7 +99,8 @@ def draw_faces(folder: Path, count: int) -> Path:
             rows.append(
                 dict.fromkeys(SCHEMA.names)
                 | dict(zip(LANDMARK_COLUMNS, eyes.ravel().tolist(), strict=False))
-                | {"sample_id": f"{label}/{number:05d}", "label": label, "crop": crop.relative_to(folder).as_posix()}
+                | {"sample_id": f"{label}/{number:05d}", "video_id": label, "frame_index": number}
+                | {"label": label, "method": label, "crop": crop.relative_to(folder).as_posix()}
             )
     write_manifest(rows, folder)
     return folder

@@ -33,7 +33,9 @@ def found(tmp_path_factory):
         evaluate(run, TestSet.of_run(run, "test"), tiny_run.trainer(), Console(quiet=True))
     arguments = ["--runs", str(runs), "--prepared-root", str(root / "prepared"), "--output", str(root / "output")]
     chosen = ["--perturbations", "jpeg", "deeperforensics_blockwise", "--levels", "1", "5", "--resamples", "50"]
-    generalisation.main([*arguments, *chosen, "--rows", "table2_base", "table2_rf"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)  # away from the corpora of `make demo`
+        generalisation.main([*arguments, *chosen, "--rows", "table2_base", "table2_rf"])
     return root
 
 

@@ -23,7 +23,8 @@ def write_runs(folder: Path, *names: str, data: str = "miniature") -> None:
         for seed in (0, 1):
             run = folder / name / f"seed_{seed}"
             config = {"data": {"name": data}, "model": {"name": "small"}}
-            write_json(run / "run.json", {"format": FORMAT, "config": config, "synthetic": data == "miniature"})
+            record = {"format": FORMAT, "config": config, "config_sha256": "1", "synthetic": data == "miniature"}
+            write_json(run / "run.json", record)
             (run / "wandb_id.txt").write_text("abcd1234")
 
 
