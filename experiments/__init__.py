@@ -19,5 +19,7 @@ python -m experiments.benchmarks.explanation   cost of attributions per face
 python -m experiments.benchmarks.evaluation    cost of scoring a run on many test sets
 python -m experiments.benchmarks.prediction    cost of predict beside preparation and a forward pass
 python -m experiments.benchmarks.exporting     latency of exported detectors: PyTorch, torch.export, ONNX Runtime
+python -m experiments.benchmarks.load          seconds and memory of everything that handles all rows of a manifest
+python -m experiments.gpu_check                training and scoring on one GPU, in a few minutes
 python -m experiments.benchmarks.levers        what makes lite models fast, and what it costs in AUROC
 """
