@@ -206,8 +206,9 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             place = f"{error.filename}: " if error.filename else ""
-            limit = "the file is larger than allowed" if error.errno == errno.EFBIG else "no space is left on the disk"
-            return f"{place}{limit}: free some space and run the same command again; it continues."
+            if error.errno == errno.EFBIG:
+                return f"{place}the file is too large: raise the limit (ulimit -f); the same command continues."
+            return f"{place}no space is left on the disk: free some space and run the same command again; it continues."
         if error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             return f"{error.filename} cannot be used ({error.strerror}): give a folder that you may read and write."
         return None

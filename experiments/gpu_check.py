@@ -5,7 +5,7 @@
 
 The steps: the tests marked `gpu`; the training benchmark of the full GenConViT-ED at batch 32 in bf16, with and without
 CUDA graphs; and a run of three stages of the paper's best row, on drawn faces (SYNTHETIC), which is scored. Each step
-prints as it goes. Exit status 1 if a step failed.
+prints as it goes and is stopped at its time limit. Exit status 1 if a step failed.
 """
 
 import argparse

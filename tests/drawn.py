@@ -48,6 +48,17 @@ def write_video(
     return path
 
 
+def write_sound(path: Path) -> Path:
+    """A file with sound and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def picture(*faces, height=96, width=128, shade=40) -> np.ndarray:
     """A grey picture with a red square for each (centre x, centre y, side)."""
     image = np.full((height, width, 3), shade, np.uint8)

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
-from drawn import picture, write_video
+from drawn import picture, write_sound, write_video
 from PIL import Image
 
 SCORED, ABSTAINED, UNREADABLE = "scored", "abstained", "unreadable"
@@ -75,15 +74,6 @@ def moved(make: Callable[[Path], object], suffix: str) -> Callable[[Path], None]
 
 def content(data: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(data)
-
-
-def sound(path: Path) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44100)
-        frame = av.AudioFrame.from_ndarray(np.zeros((2, 44100), np.float32), format="fltp", layout="stereo")
-        frame.sample_rate = 44100
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def animation(frames: int) -> Callable[[Path], None]:
@@ -171,7 +161,7 @@ ODD = [
     Odd("cut.avi", cut(clip(4), 0.8), UNREADABLE, "truncated|damaged"),
     Odd("cut.jpg", cut(image(), 0.5), UNREADABLE, "damaged"),
     Odd("cut.png", cut(image(), 0.5), UNREADABLE, "damaged"),
-    Odd("sound.mp4", sound, UNREADABLE, "no video stream"),
+    Odd("sound.mp4", write_sound, UNREADABLE, "no video stream"),
     Odd("one_frame.mp4", clip(0), ABSTAINED, "only 1 frame"),
     Odd("two_frames.mp4", clip(0.5), ABSTAINED, "only 2 frames"),
     Odd("nobody.mp4", lambda path: write_video(path, [picture()] * 21), ABSTAINED, "no face"),

@@ -26,11 +26,7 @@ there, else the largest resident set of the process.
 """
 
 import argparse
-import resource
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -41,12 +37,10 @@ import lightning as L
 import pandas as pd
 import torch
 from hydra.errors import HydraException
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.precision import Precision
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from deepfake_ms.assembly import run_config
 from deepfake_ms.composition import compose
@@ -54,14 +48,13 @@ from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.data.splits import balance
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import read_manifest
-from deepfake_ms.models.genconvit.ed import GenConViTED
 from deepfake_ms.quiet import hush
 from deepfake_ms.training.detector import Detector
-from deepfake_ms.training.optimization import build_optimizer
 from deepfake_ms.training.progress import rank_zero_console
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.train_stages import train_stages
 from deepfake_ms.training.trainer import TrainerSettings
+from experiments.benchmarks import timed_loops
 from experiments.benchmarks.loading import draw_faces
 from experiments.benchmarks.machine import describe_machine
 
@@ -80,8 +73,6 @@ SWITCHES = {
 ROW_COLUMNS = ("model", "px", "images/s", "real / bare", "one call / two passes", "real / two passes", "peak", "save")
 EFFECT_COLUMNS = ("model", "switch", "images/s", "real / bare, unswitched", "speed", "memory", "start")
 VALIDATION_FACES = 2  # of each class; the run needs a validation set
-
-Loss = Callable[[Detector, dict[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -132,119 +123,11 @@ class Measured:
     save_s: float
 
 
-def bare(detector: Detector, batch: dict[str, Tensor]) -> Tensor:
-    return torch.stack(list(detector.model.loss_terms(batch, detector.loss).values())).sum()
-
-
-def two_passes(detector: Detector, batch: dict[str, Tensor]) -> Tensor:
-    return detector.loss(logits_of_two_passes(detector.model, batch["image"]), batch["label"])
-
-
-def logits_of_two_passes(model: GenConViTED, image: Tensor) -> Tensor:
-    """GenConViT-ED with one call of the backbone for each of its two views."""
-    return model.decide(*(model.feature_vectors(view) for view in model.views(image).values()))
-
-
-@torch.no_grad()
-def check_equal(model: GenConViTED, image: Tensor) -> None:
-    """Compare the logits of one call of the backbone with those of two.
-
-    Raises:
-        SystemExit: they differ by more than rounding errors.
-    """
-    was_training = model.training
-    model.eval()
-    ours, theirs = model(image), logits_of_two_passes(model, image)
-    model.train(was_training)
-    if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4):
-        raise SystemExit(f"One call and two passes differ by {(ours - theirs).abs().max():.2g}: nothing is timed.")
-
-
-def clock(device: torch.device) -> float:
-    """Seconds, once the device has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def peak_memory(device: torch.device) -> int:
-    """Largest memory in bytes so far: allocated on the GPU, or of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-class AlternatingLoops(Callback):
-    """Runs a block of each bare loop after every block of steps of the real run, and times them all.
-
-    Args:
-        steps: optimizer steps per block.
-        make_reference: the detector of the bare loops and its precision plugin; None for the real run's.
-        compiled: whether the detector of the bare loops is compiled; then there is no loop of two passes.
-    """
-
-    def __init__(
-        self, steps: int, make_reference: Callable[[], tuple[Detector, Precision]] | None, compiled: bool = False
-    ):
-        self.steps, self.make_reference, self.compiled = steps, make_reference, compiled
-        self.real: list[float] = []
-        self.bare: dict[Loss, list[float]] = {}
-        self.input_size = self.peak_bytes = 0
-        self.save_s = 0.0
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Detector, batch: dict, batch_idx: int) -> None:
-        if batch_idx % (self.steps * trainer.accumulate_grad_batches):
-            return
-        now = clock(pl_module.device)
-        if batch_idx == 0:
-            self.started = now
-            return
-        self.real.append(now - self.started)
-        if not self.peak_bytes:
-            self.peak_bytes = peak_memory(pl_module.device)
-            self._prepare(trainer, pl_module, batch)
-        for loss, seconds in self.bare.items():
-            start = clock(pl_module.device)
-            for _ in range(self.steps):
-                self.optimizer.zero_grad()
-                with self.precision.forward_context():
-                    value = loss(self.detector, self.batch)
-                value.backward()
-                self.optimizer.step()
-            seconds.append(clock(pl_module.device) - start)
-        self.started = clock(pl_module.device)
-
-    def _prepare(self, trainer: L.Trainer, pl_module: Detector, batch: dict[str, Tensor]) -> None:
-        # A whole step's batch: with accumulated batches, `batch` is only a part of it.
-        whole = {name: torch.cat([values] * trainer.accumulate_grad_batches) for name, values in batch.items()}
-        self.batch = {name: values.contiguous(memory_format=torch.contiguous_format) for name, values in whole.items()}
-        self.input_size = pl_module.model.input_size
-        self.detector, self.precision = pl_module, trainer.precision_plugin
-        self.optimizer = trainer.optimizers[0]
-        if self.make_reference:
-            self.detector, self.precision = self.make_reference()
-            self.detector.train().to(pl_module.device)
-            fused = pl_module.device.type == "cuda"
-            self.optimizer = build_optimizer(self.detector.parameters(), self.detector.hparams.optimizer, fused)
-        self.bare[bare] = []
-        if isinstance(self.detector.model, GenConViTED) and not self.compiled:
-            check_equal(self.detector.model, self.batch["image"])
-            self.bare[two_passes] = []
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Detector, *_) -> None:
-        if trainer.is_last_batch:
-            start = clock(pl_module.device)
-            path = Path(trainer.checkpoint_callback.dirpath) / "timed.ckpt"
-            trainer.save_checkpoint(path)
-            self.save_s = clock(pl_module.device) - start
-
-
 @dataclass(frozen=True)
 class TimedSettings(TrainerSettings):
     """Settings whose Trainers have an additional callback."""
 
-    loops: AlternatingLoops | None = None
+    loops: timed_loops.AlternatingLoops | None = None
 
     def build(self, callbacks=(), **arguments) -> L.Trainer:
         return super().build([*callbacks, self.loops], **arguments)
@@ -312,15 +195,17 @@ def measure(plan: Plan, threads: int) -> Measured:
             return untouched.detector(untouched.curriculum.stages[0]), trainer.precision_plugin
 
         own = plan.switch == "none"
-        loops = AlternatingLoops(plan.steps, None if own else make_reference, own and bool(cfg.trainer.compile))
+        loops = timed_loops.AlternatingLoops(
+            plan.steps, None if own else make_reference, own and bool(cfg.trainer.compile)
+        )
         settings = TimedSettings(**OmegaConf.to_container(cfg.trainer), loops=loops)
         train_stages(run, settings, Console(quiet=True))
     counted = slice(1, plan.rounds + 1)
     seconds = {loss: each[counted] for loss, each in loops.bare.items()}
     return Measured(
         real=loops.real[counted],
-        bare=seconds[bare],
-        two_passes=seconds.get(two_passes, []),
+        bare=seconds[timed_loops.bare],
+        two_passes=seconds.get(timed_loops.two_passes, []),
         start_s=loops.real[0],
         input_size=loops.input_size,
         peak_bytes=loops.peak_bytes,

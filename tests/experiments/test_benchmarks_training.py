@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiments.benchmarks import training
+from experiments.benchmarks import timed_loops, training
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +28,20 @@ def test_every_loop_is_timed(plan, switch):
 @pytest.mark.parametrize("switch", ["none", "accumulate_grad_batches"])
 def test_the_bare_loops_compute_whole_steps(plan, switch, monkeypatch):
     sizes = []
-    bare = training.bare
+    bare = timed_loops.bare
 
     def count(detector, batch):
         sizes.append(len(batch["label"]))
         return bare(detector, batch)
 
-    monkeypatch.setattr(training, "bare", count)
+    monkeypatch.setattr(timed_loops, "bare", count)
     training.measure(replace(plan, switch=switch), torch.get_num_threads())
     assert set(sizes) == {plan.batch_size}
 
 
 def test_refuses_to_time_another_function(plan, monkeypatch):
-    theirs = training.logits_of_two_passes
-    monkeypatch.setattr(training, "logits_of_two_passes", lambda model, image: theirs(model, image) + 1)
+    theirs = timed_loops.logits_of_two_passes
+    monkeypatch.setattr(timed_loops, "logits_of_two_passes", lambda model, image: theirs(model, image) + 1)
     with pytest.raises(SystemExit, match="nothing is timed"):
         training.measure(plan, torch.get_num_threads())
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from drawn import write_sound
 
 from deepfake_ms.manifest import MANIFEST_NAME
 
@@ -46,17 +47,6 @@ def video(path: Path, frames: int = 12) -> bytes:
     return path.read_bytes()
 
 
-def sound(path: Path) -> bytes:
-    """A file with sound and no picture."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path.read_bytes()
-
-
 def png(width: int = 40, height: int = 40) -> bytes:
     """A PNG file."""
     return cv2.imencode(".png", np.full((height, width, 3), 90, np.uint8))[1].tobytes()
@@ -74,7 +64,7 @@ def write_media(folder: Path) -> dict[str, bytes]:
     real, fake = folder / "real", folder / "fake"
     real.mkdir(parents=True)
     fake.mkdir()
-    good, quiet = video(real / "good.mp4"), sound(real.parent / "sound.m4a")
+    good, quiet = video(real / "good.mp4"), write_sound(real.parent / "sound.m4a").read_bytes()
     (real.parent / "sound.m4a").unlink()
     (real / "good.png").write_bytes(png())
     image, jpg = (

@@ -22,14 +22,6 @@ FLIPS = 100
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, faces) -> Path:
-    """A run that nobody disturbed."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    tiny_run.train(run, faces)
-    return run
-
-
-@pytest.fixture(scope="module")
 def stopped_once(tmp_path_factory, faces) -> Path:
     """A run that was stopped in the second epoch of its second stage."""
     run = tmp_path_factory.mktemp("stopped") / "run"

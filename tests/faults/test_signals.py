@@ -19,13 +19,6 @@ MOMENT = 6
 """Inside the first epoch, between two regular saves."""
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, faces) -> Path:
-    run = tmp_path_factory.mktemp("whole") / "run"
-    tiny_run.train(run, faces)
-    return run
-
-
 def steps_saved(run: Path) -> int:
     return torch.load(run / STAGES[0] / "last.ckpt", weights_only=True)["global_step"]
 

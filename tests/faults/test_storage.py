@@ -43,7 +43,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_continues(undisturbed, workshop
     (code,) = workshop.start(kill_at(writes, number, 0, survivable=True))
     # A link needs no space, and a note of a digest is only a cache; then the next larger file does not fit.
     assert code == 2, workshop.printed
-    assert "larger than allowed: free some space and run the same command again; it continues" in workshop.printed
+    assert "the file is too large: raise the limit (ulimit -f); the same command continues" in workshop.printed
     assert "Traceback" not in workshop.printed
     if file not in ("previous.ckpt", ".best.ckpt.sha256.json"):
         assert f"{file.replace('HASH', '')}" in workshop.printed
