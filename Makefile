@@ -100,7 +100,7 @@ test: $(INSTALLED) lint  ## check style and run the tests, in TEST_JOBS processe
 test-slow: $(INSTALLED)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
 
-reliability: $(INSTALLED)  ## run all fault tests and write RELIABILITY.md: what was tried, what was survived
+reliability: $(INSTALLED)  ## run all fault tests and count in RELIABILITY.md how many faults were survived
 	$(BIN)/python -m pytest -m fault -n $(TEST_JOBS) --dist worksteal --reliability RELIABILITY.md
 
 gpu-check: $(INSTALLED)  ## check training and scoring on one GPU, in at most seven minutes
