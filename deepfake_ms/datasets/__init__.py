@@ -9,6 +9,7 @@ from typing import Any
 from deepfake_ms.datasets import (
     celebdf,
     celebdf_pp,
+    dataset_json,
     dfd,
     dfdc,
     dfdc_test,
@@ -36,6 +37,7 @@ LAYOUTS = {
     "ffiw": ffiw.find_corpus,
     "uadfv": uadfv.find_corpus,
     "wilddeepfake": wilddeepfake.find_corpus,
+    "dataset_json": dataset_json.find_corpus,
     "folder": folder.find_corpus,
 }
 

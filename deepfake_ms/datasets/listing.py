@@ -73,6 +73,11 @@ class Listing:
         entries = {entry for parent in above for entry in parent.iterdir()}
         self.ignore_outside(entries - above - folders)
 
+    def note_link(self, path: Path) -> None:
+        """Note `path` if it is a link that leads out of the corpus root."""
+        if path.is_symlink() and not f"{os.path.realpath(path)}{os.sep}".startswith(f"{self._real_root}{os.sep}"):
+            self.links.append(portable(path.relative_to(self._root)))
+
     def _walk(self, folder: Path, links: list[Path]) -> Iterator[Path]:
         """The videos and images below a folder; links to folders are added to `links` instead of being followed."""
         waiting = [folder]
@@ -86,7 +91,7 @@ class Listing:
             if os.path.isfile(current / PREPARED_NAME):  # noqa: PTH113
                 self.ignore(PREPARED, current)
                 continue
-            self._note_link(current)
+            self.note_link(current)
             try:
                 entries = sorted(current.iterdir())
             except OSError:
@@ -103,12 +108,8 @@ class Listing:
                     if path.name not in self._expected:
                         self.ignore(UNKNOWN_TYPE, path)
                 else:
-                    self._note_link(path)
+                    self.note_link(path)
                     yield path
-
-    def _note_link(self, path: Path) -> None:
-        if path.is_symlink() and not f"{os.path.realpath(path)}{os.sep}".startswith(f"{self._real_root}{os.sep}"):
-            self.links.append(portable(path.relative_to(self._root)))
 
 
 def list_videos(
