@@ -102,10 +102,11 @@ def complete_overrides(arguments: Sequence[str]) -> list[str]:
 
 
 def _join(corpora: str) -> list[str]:
-    """The overrides for ``data=[a,b]``: a corpus that joins the corpora a and b, called ``a+b``."""
+    """The overrides for ``data=[a,b]``: a corpus that joins the corpora a and b, named after both, e.g. ``a_c23+b``."""
     names = list(dict.fromkeys(name.strip() for name in corpora.strip("[]").split(",") if name.strip()))
     parts = [f"+data@data.parts.{name}={name}" for name in names]
-    return ["data=union", f"data.name={'+'.join(names)}", *parts]
+    joined = "+".join(f"${{data.parts.{name}.name}}" for name in names)
+    return ["data=union", f"data.name='{joined}'", *parts]
 
 
 def _quote(argument: str) -> str:

@@ -1,7 +1,9 @@
 """The protocol card: what a number depends on, so that only like is compared with like."""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 
+from deepfake_ms.datasets.source import media_of
 from deepfake_ms.evaluation.coverage import Coverage
 from deepfake_ms.evaluation.predictions import SELECTED
 from deepfake_ms.evaluation.test_set import LISTED, TestSet
@@ -32,8 +34,8 @@ def protocol_card(run: Run, test_set: TestSet, checkpoint: str, coverage: Covera
     """
     data, split = run.config["data"], run.config["split"]
     faces = test_set.faces.about
-    frames, crop = describe_preparation(faces.get("preparation", {}))
-    trained_on = describe_preparation(run.faces.about.get("preparation", {}))
+    frames, crop = describe_preparation(faces)
+    trained_on = describe_preparation(run.faces.about)
     if (frames, crop) != trained_on:
         crop += f"; trained on {', '.join(trained_on)}"
     balanced = len(run.training_rows)
@@ -63,12 +65,20 @@ def titled(card: Mapping[str, str]) -> dict[str, str]:
     return {title: card[name] for name, title in FIELDS.items() if name in card}
 
 
-def describe_preparation(preparation: Mapping) -> tuple[str, str]:
-    """How frames are sampled and how faces are cropped, in words; "unknown" if the settings are not recorded."""
+def describe_preparation(about: Mapping) -> tuple[str, str]:
+    """How frames are sampled and how faces are cropped, in words; "unknown" if the settings are not recorded.
+
+    Args:
+        about: description of the prepared faces. All images of a video are used; only videos are sampled.
+    """
+    preparation = about.get("preparation")
     if not preparation:
         return "unknown", "unknown"
     number = preparation.get("frames")
-    frames = f"{number} evenly spaced per video" if number else f"{preparation['fps']:g} per second"
+    if {media_of(PurePath(name)) for name in about.get("files", {})} - {None} == {"image"}:
+        frames = "every image"
+    else:
+        frames = f"{number} evenly spaced per video" if number else f"{preparation['fps']:g} per second"
     if preparation.get("max_frames"):
         frames += f", the first {preparation['max_frames']}"
     if changes := preparation.get("perturbation"):

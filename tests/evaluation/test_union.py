@@ -77,7 +77,7 @@ def test_parts_that_cannot_be_joined_are_refused(tmp_path):
 
 def test_a_list_of_corpora_on_the_command_line_is_a_union():
     data = compose("data=[faceforensics,dfd]").data
-    assert (data.name, data.layout) == ("faceforensics+dfd", "union")
+    assert (data.name, data.layout) == ("faceforensics_c23+dfd_c23", "union")
     assert {name: part.layout for name, part in data.parts.items()} == {"faceforensics": "faceforensics", "dfd": "dfd"}
     assert compose("data=[faceforensics,dfd]", "data.parts.dfd.root=/x").data.parts.dfd.root == "/x"
 
@@ -86,7 +86,7 @@ def test_preparing_a_union_says_what_to_do(call):
     status, _, errors = call("prepare", "data=[faceforensics,dfd]")
     assert (status, errors) == (
         2,
-        "error: faceforensics+dfd joins other corpora: prepare each of faceforensics, dfd by itself.\n",
+        "error: faceforensics_c23+dfd_c23 joins other corpora: prepare each of faceforensics, dfd by itself.\n",
     )
 
 
