@@ -113,6 +113,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
             _prepare_streams()
             isolated.register()
             _refuse_old_keys(sys.argv[1:])
+            _refuse_training_data(config_name, sys.argv[1:])
             _refuse_null_groups(sys.argv[1:])
             sys.argv[1:] = complete_overrides(sys.argv[1:])
             try:
@@ -230,6 +231,16 @@ def _refuse_old_keys(arguments: Sequence[str]) -> None:
                 sys.exit(2)
         if key == "model" and value.endswith("_small"):
             print_error(f"{argument} is an old name: it is now model={value.removesuffix('_small')} size=small.")
+            sys.exit(2)
+
+
+def _refuse_training_data(config_name: str, arguments: Sequence[str]) -> None:
+    """Evaluation takes the name of a corpus as its test set, because the run has its training data."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if config_name == "evaluate" and key == "data" and not value.startswith("{"):
+            plural = "s" if value.startswith("[") else ""
+            print_error(f"{argument}: evaluate takes corpora as test_set{plural}={value}.")
             sys.exit(2)
 
 

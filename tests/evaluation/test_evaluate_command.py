@@ -146,3 +146,12 @@ def test_the_faces_that_a_run_was_trained_on_give_its_own_test_set(run, prepared
     status, printed, errors = call("evaluate", f"run={run.folder}", "test_set=celebdf_v1", f"prepared_root={prepared}")
     assert status == 0, errors
     assert "Scores on test " in printed
+
+
+@pytest.mark.parametrize(
+    ("data", "test_set"),
+    [("celebdf_v2", "test_set=celebdf_v2"), ("[celebdf_v2,dfd]", "test_sets=[celebdf_v2,dfd]")],
+)
+def test_corpora_are_test_sets_not_data(call, data, test_set):
+    status, _, errors = call("evaluate", "run=somewhere", f"data={data}")
+    assert (status, errors) == (2, f"error: data={data}: evaluate takes corpora as {test_set}.\n")
