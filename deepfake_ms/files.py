@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 PART_SUFFIX = ".part"
 """Suffix of a file that is not complete yet."""
@@ -100,12 +100,19 @@ def limit_name(name: str, longest: int) -> str:
     return f"{beginning}~{digest}"
 
 
-def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
-    """Write `content` to `path`, see `replacing`; it is on disk before it replaces the old file."""
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content replaces the file, see `replacing`, when it is on disk."""
     with replacing(path) as part, part.open("wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
+        yield stream
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
+    """Write `content` to `path`, see `writing`."""
+    with writing(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:

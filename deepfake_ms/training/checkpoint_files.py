@@ -1,19 +1,43 @@
 """Checkpoint files: written atomically, and verified before they are used; none can run code."""
 
-import io
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import write_atomically
+from deepfake_ms.files import writing
 
 _VERSION = "pytorch-lightning_version"
 """What Lightning asks of a checkpoint before anything else."""
+
+
+class _Target:
+    """The stream that torch writes a checkpoint to; it keeps the first error, which torch would replace by its own.
+
+    A checkpoint is never in memory as a whole: that of the full GenConViT-VAE has more than 10 GB.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.error = stream, None
+
+    def write(self, data: bytes) -> int:
+        self._unless_failed(self.stream.write, data)
+        return len(data)
+
+    def flush(self) -> None:
+        self._unless_failed(self.stream.flush)
+
+    def _unless_failed(self, action: Callable, *arguments: bytes) -> None:
+        if self.error is None:
+            try:
+                action(*arguments)
+            except OSError as error:
+                self.error = error
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -24,9 +48,11 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Path | str, storage_options: Any = None) -> None:
-        buffer = io.BytesIO()  # torch reports a full disk as an internal error if it writes the file itself
-        torch.save(checkpoint, buffer)
-        write_atomically(Path(path), buffer.getbuffer())
+        with writing(Path(path)) as stream:
+            target = _Target(stream)
+            torch.save(checkpoint, target)
+            if target.error:
+                raise target.error
 
     def load_checkpoint(
         self, path: Path | str, map_location: Any = None, weights_only: bool | None = None
