@@ -19,7 +19,7 @@ _VERSION = "pytorch-lightning_version"
 class _Target:
     """The stream that torch writes a checkpoint to; it keeps the first error, which torch would replace by its own.
 
-    A checkpoint is never in memory as a whole: that of the full GenConViT-VAE has more than 10 GB.
+    A checkpoint is never in memory as a whole: that of the full GenConViT-VAE has several gigabytes.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
