@@ -162,7 +162,8 @@ def draw_figure(found: pd.DataFrame) -> Figure:
         for group, style in zip(GROUPS[1:], ("-", "--"), strict=True):
             rf = lines[(lines["row"] == BASELINE.title) & (lines["minus"] == "") & (lines["group"] == group)]
             _draw_line(top, rf.sort_values(name), name, COLOURS[BASELINE.title], group, style)
-        top.set(ylabel="AUROC of RF per video", title=AXES[name])
+        top.set(ylabel="AUROC of RF per video")
+        top.set_title(AXES[name], fontsize="medium")
         top.axhline(0.5, color="#999", linewidth=0.8, linestyle=":")
         for axes, group in zip(effects, GROUPS[1:], strict=True):
             axes.axhline(0, color="#999", linewidth=0.8)
