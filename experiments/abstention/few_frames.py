@@ -2,11 +2,12 @@
 
     python -m experiments.abstention.few_frames --runs runs/miniature_shortcut/genconvit_ed_lite
 
-Run it from the repository's root. Nothing is scored here: the program reads the predictions that `deepfake-ms evaluate`
-keeps in the folders of all runs below `--runs`, on test sets that are not perturbed. It cuts every video to its first 1,
-2, ... frames with a face, as `deepfake-ms predict --max-frames N --min-frames 1` does, decides it by the mean P(fake) at
-the run's validation threshold, and counts how many decisions are wrong, and how many differ from those on all frames. It
-writes few_frames.csv and few_frames.md to experiments/abstention/output; drawn faces add SYNTHETIC to the names.
+Run it from the repository's root. Nothing is scored here: the program reads the predictions that `deepfake-ms
+evaluate` keeps in the folders of all runs below `--runs`, on test sets that are not perturbed. It cuts every video to
+its first 1, 2, ... frames with a face and decides it by the mean P(fake) at the run's validation threshold, as
+`deepfake-ms predict --max-frames N --min-frames 1` does. It counts how many decisions are wrong, and how many differ
+from those on all frames. It writes few_frames.csv and few_frames.md to experiments/abstention/output; drawn faces add
+SYNTHETIC to the names.
 """
 
 import argparse
