@@ -1,6 +1,6 @@
 """What the rule "only N frames" avoids: the decisions on videos of which fewer frames are read.
 
-    python -m experiments.abstention.few_frames --runs runs/miniature_shortcut/genconvit_ed_lite
+    python -m experiments.abstention.few_frames --runs runs
 
 Run it from the repository's root. Nothing is scored here: the program reads the predictions that `deepfake-ms
 evaluate` keeps in the folders of all runs below `--runs`, on test sets that are not perturbed. It cuts every video to

@@ -14,7 +14,7 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.prediction.annotate import MovingBoxes, annotate_video
 from deepfake_ms.prediction.files import predict_file
 from deepfake_ms.prediction.report import write_report
-from deepfake_ms.prediction.timeline import draw_timeline
+from deepfake_ms.prediction.timeline import draw_timeline, round_times
 from deepfake_ms.prediction.verdict import Limits
 
 
@@ -106,6 +106,20 @@ def test_timeline_places_dots_by_time_and_probability(brightness, tmp_path):
     assert len(ticks) == 2, "frames without a face"
 
 
+@pytest.mark.parametrize(
+    ("end", "times"),
+    [
+        (9.01, [0, 2, 4, 6, 8]),
+        (2, [0, 0.5, 1, 1.5, 2]),
+        (1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (300, [0, 50, 100, 150, 200, 250, 300]),
+        (0.04, [0, 0.01, 0.02, 0.03, 0.04]),
+    ],
+)
+def test_the_times_of_the_axis_are_round(end, times):
+    assert round_times(end) == times
+
+
 def frames_of(path):
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec_context.name == "h264"
@@ -141,7 +155,7 @@ def test_annotation_ends_with_the_face_and_with_what_was_read(brightness, tmp_pa
     annotate_video(tmp_path / "out.mp4", prediction)
     frames = frames_of(tmp_path / "out.mp4")
     assert frames[0][1].shape == (240, 320, 3), "even sides"
-    assert [bool(len(boxed(image))) for _, image in frames] == [True] * 15 + [False] * 16
+    assert [bool(len(boxed(image))) for _, image in frames] == [True] * 13 + [False] * 18
     annotate_video(tmp_path / "part.mp4", predicted(brightness, tmp_path / "a.mkv", Limits(max_frames=2)))
     assert len(frames_of(tmp_path / "part.mp4")) == 6
 
