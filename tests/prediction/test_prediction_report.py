@@ -59,7 +59,10 @@ def test_report_of_a_video(brightness, tmp_path):
 
 def test_report_names_what_it_cannot_decide(brightness, tmp_path):
     write_video(tmp_path / "nobody.mp4", [picture()] * 21)
-    assert "No decision: no face" in page_of(brightness, tmp_path / "nobody.mp4", tmp_path)
+    page = page_of(brightness, tmp_path / "nobody.mp4", tmp_path)
+    assert "No decision: no face" in page
+    assert "this report is no proof" in page
+    assert "calibrated" not in page, "there is no probability"
     clip(0)(tmp_path / "short.mp4")
     assert "No decision: only 1 frame" in page_of(brightness, tmp_path / "short.mp4", tmp_path)
 
