@@ -9,7 +9,7 @@ from deepfake_ms.prediction.verdict import Track
 COLOURS = ("#0b5fa5", "#b34700", "#1b7837", "#7b3294", "#666666")
 """Of the tracks, in the order of the report; the last one is that of all further tracks."""
 WIDTH, HEIGHT = 900, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 20, 15, 45
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 120, 15, 45
 _MOST_STEPS = 6
 
 
@@ -52,14 +52,13 @@ def draw_timeline(tracks: Sequence[Track], frames: Sequence[tuple[int, float]], 
         parts.append(f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(value)}" y2="{y(value)}" stroke="#ddd"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{y(value) + 5}" text-anchor="end">{value:g}</text>')
     for time_s in round_times(end):
-        anchor = "end" if x(time_s) > WIDTH - 2 * _RIGHT else "middle"
-        parts.append(f'<text x="{x(time_s)}" y="{HEIGHT - 8}" text-anchor="{anchor}">{time_s:g} s</text>')
+        parts.append(f'<text x="{x(time_s)}" y="{HEIGHT - 8}" text-anchor="middle">{time_s:g} s</text>')
     if threshold is not None:
         at = y(threshold)
         parts.append(
             f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}" stroke="#222" stroke-dasharray="6 4"/>'
         )
-        parts.append(f'<text x="{WIDTH - _RIGHT}" y="{at - 5}" text-anchor="end">threshold {threshold:.2f}</text>')
+        parts.append(f'<text x="{WIDTH - _RIGHT + 8}" y="{at + 5}">threshold {threshold:.2f}</text>')
     with_face = {face.frame for track in tracks for face in track.faces}
     for frame, time_s in frames:
         if frame not in with_face:

@@ -116,7 +116,7 @@ def as_markdown(table: pd.DataFrame, synthetic: bool) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = make_parser("abstention.few_frames", __doc__, OUTPUT)
+    parser = make_parser("abstention.few_frames", __doc__, OUTPUT, intervals=False)
     parser.add_argument("--runs", type=Path, required=True, help="folder that contains evaluated runs, at any depth")
     run_program(parser, study, arguments)
 

@@ -102,7 +102,7 @@ def test_timeline_places_dots_by_time_and_probability(brightness, tmp_path):
     dots = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in svg.iter("circle")]
     (track,) = prediction.tracks
     assert len(dots) == len(track.faces) == 3
-    assert np.diff([x for x, _ in dots]) == pytest.approx([(900 - 70) / 4] * 2, abs=0.2)
+    assert np.diff([x for x, _ in dots]) == pytest.approx([(900 - 170) / 4] * 2, abs=0.2)
     heights = [15 + 200 * (1 - face.probability) for face in track.faces]
     assert [y for _, y in dots] == pytest.approx(heights, abs=0.1)
     ticks = [path for path in svg.iter("path") if path.get("stroke") == "#a01818"]
