@@ -25,6 +25,7 @@ from rich.text import Text
 from deepfake_ms.composition import CONFIG_FOLDER, complete_overrides, resolve_stage_choices
 from deepfake_ms.errors import UserError, sentence_of
 from deepfake_ms.launcher import isolated
+from deepfake_ms.provenance import code_version
 from deepfake_ms.quiet import hush
 
 COMMANDS = {
@@ -63,13 +64,17 @@ RENAMED = {
 
 
 def main() -> None:
-    """``deepfake-ms COMMAND ARGUMENTS``: the same as ``python -m deepfake_ms.COMMAND ARGUMENTS``."""
+    """``deepfake-ms COMMAND ARGUMENTS``: the same as ``python -m deepfake_ms.COMMAND ARGUMENTS``; or ``--version``."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command == "--version":
+        print(code_version())
+        return
     if command not in COMMANDS:
         shown = sys.stdout if command in ("-h", "--help") else sys.stderr
         if shown is sys.stderr:
             print(f"error: there is no command {command}.", file=shown)
         print("usage: deepfake-ms COMMAND ARGUMENTS   (deepfake-ms COMMAND --help lists them)", file=shown)
+        print("       deepfake-ms --version", file=shown)
         for name, purpose in COMMANDS.items():
             print(f"  {name:10}{purpose}", file=shown)
         sys.exit(0 if shown is sys.stdout else 2)

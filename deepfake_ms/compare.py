@@ -36,7 +36,13 @@ def main() -> None:
     parser.add_argument("first", metavar="FIRST", type=Path, help="scores that the others are compared with")
     parser.add_argument("others", metavar="FILE", type=Path, nargs="+", help="scores of another detector")
     parser.add_argument("--level", choices=LEVELS, default="video", help="default: video")
-    parser.add_argument("--metric", choices=METRICS, default="auroc", help="default: auroc; the threshold is .5")
+    parser.add_argument(
+        "--metric",
+        choices=METRICS,
+        default="auroc",
+        metavar="NAME",
+        help=f"{', '.join(METRICS)}; default: auroc. Decisions are taken at .5",
+    )
     parser.add_argument("--common", action="store_true", help="compare on what all files have and say what is left out")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()

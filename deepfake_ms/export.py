@@ -32,6 +32,7 @@ def main() -> None:
     # Take seconds to import.
     from deepfake_ms.exporting.graphs import check_libraries
     from deepfake_ms.exporting.model_card import NOT_STATED
+    from deepfake_ms.exporting.results import outdated_results
     from deepfake_ms.exporting.write import export_detector
     from deepfake_ms.prediction.finished_run import open_run
     from deepfake_ms.training.run import Run
@@ -55,6 +56,8 @@ def main() -> None:
         size = (folder / name).stat().st_size / 1e6
         print(f"{folder / name}: {size:,.1f} MB, P(fake) differs by at most {difference:.1g} on validation faces")
     print(f"{folder}: wrote config.json and README.md{' · SYNTHETIC DATA' if detector.synthetic else ''}")
+    if outdated := outdated_results(run.folder):
+        print(f"Not in the model card, because an earlier version scored them: {', '.join(outdated)}.")
     if "licence" not in settings:
         print(
             "The model card states no licence of the weights: set licence=..., or edit it before you share the folder."
@@ -66,9 +69,9 @@ def _read_settings(arguments: list[str]) -> dict[str, str]:
     if unknown := [each for each in arguments if each.partition("=")[0] not in SETTINGS or "=" not in each]:
         raise UserError(f"{unknown[0]} is no setting of export: write {', '.join(f'{name}=...' for name in SETTINGS)}.")
     if missing := [name for name in NEEDED if not settings.get(name)]:
-        raise UserError(
-            f"{' and '.join(f'{name}=...' for name in missing)} is missing: deepfake-ms export run=RUN to=FOLDER"
-        )
+        named = " and ".join(f"{name}=..." for name in missing)
+        verb = "is" if len(missing) == 1 else "are"
+        raise UserError(f"{named} {verb} missing: deepfake-ms export run=RUN to=FOLDER")
     return settings
 
 

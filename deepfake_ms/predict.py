@@ -17,7 +17,7 @@ from deepfake_ms.prediction.files import ABSTAINED, SCORED, UNREADABLE, VideoPre
 from deepfake_ms.prediction.find_files import find_files
 from deepfake_ms.prediction.outputs import Outputs
 from deepfake_ms.prediction.record import as_line, as_record
-from deepfake_ms.prediction.source import is_source, source_folder, usable_device
+from deepfake_ms.prediction.source import is_prepared, is_source, source_folder, usable_device
 from deepfake_ms.prediction.table import predictions_table
 from deepfake_ms.prediction.verdict import Limits
 from deepfake_ms.preprocessing.progress import progress_bar
@@ -33,13 +33,13 @@ NEEDED = ("pytorch_grad_cam", "captum", "jinja2")
 def main() -> None:
     parser = _parser()
     arguments = parser.parse_args()
-    source, paths = _split(arguments.arguments, parser)
+    source, prepared, paths = _split(arguments.arguments, parser)
     if (arguments.report or arguments.video) and not arguments.output:
         parser.error("--report and --video write files: add --output DIR")
     if arguments.report and (missing := [name for name in NEEDED if not find_spec(name)]):
         raise UserError(f"{missing[0]} is not installed, and a report needs it: run `pip install -e '.[explain]'`.")
     files, problems = find_files(paths)
-    detector = load_detector(source, usable_device(arguments.device))
+    detector = load_detector(source, usable_device(arguments.device), prepared)
     limits = Limits(arguments.min_frames, arguments.min_face, arguments.any_face, arguments.max_frames)
     outputs = Outputs(arguments.output, arguments.report, arguments.video) if arguments.output else None
     console, errors = wide_console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
@@ -66,7 +66,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="deepfake-ms predict",
-        usage="deepfake-ms predict (run=RUN | model=DIR) PATH ... [options]",
+        usage="deepfake-ms predict (run=RUN [prepared=FACES] | model=DIR) PATH ... [options]",
         description="Score every face in videos and images with a finished run. Faces are followed over time and "
         "scored apart. A file abstains, and says why, if it has no face, too few frames, too small a face, or one that "
         "is unlike the training data.",
@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         "arguments",
         nargs="+",
         metavar="run=RUN PATH",
-        help="run=FOLDER of a finished run or model=FOLDER of an exported one; then files and folders, which are "
-        "searched to any depth",
+        help="run=FOLDER of a finished run or model=FOLDER of an exported one; prepared=FOLDER of the run's faces, if "
+        "they were moved; files and folders, which are searched to any depth",
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON per file instead of a table")
     parser.add_argument("--output", metavar="DIR", type=Path, help="write predictions.jsonl into this folder")
@@ -103,19 +103,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("give a whole number of at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number of at least 1")
+    return int(text)
 
 
-def _split(arguments: list[str], parser: argparse.ArgumentParser) -> tuple[Path, list[str]]:
-    """The folder of the detector, and the paths."""
+def _split(arguments: list[str], parser: argparse.ArgumentParser) -> tuple[Path, Path | None, list[str]]:
+    """The folder of the detector, that of its prepared faces if it is given, and the paths."""
     sources = [each for each in arguments if is_source(each)]
-    paths = [each for each in arguments if each not in sources]
-    if len(sources) != 1 or not paths:
+    faces = [each for each in arguments if is_prepared(each)]
+    paths = [each for each in arguments if not is_source(each) and not is_prepared(each)]
+    if len(sources) != 1 or len(faces) > 1 or not paths:
         parser.error("give run=FOLDER or model=FOLDER once, and at least one file or folder")
-    return source_folder(sources[0]), paths
+    return source_folder(sources[0]), source_folder(faces[0]) if faces else None, paths
 
 
 def _predict(

@@ -8,6 +8,7 @@ python -m experiments.mechanism.perturbed      the price of training without aug
 python -m experiments.figure2                  where detectors look and what they need, after every stage
 python -m experiments.generalisation           detectors on other corpora and on degraded faces
 python -m experiments.abstention               when predict abstains, and whether it should
+python -m experiments.abstention.few_frames    decisions on the first frames of a video only
 python -m experiments.real_samples             cross-validation on a few real faces
 python -m experiments.paper_audit              which F1 averaging can explain a published accuracy and F1
 python -m experiments.wandb                    the Weights & Biases report of a table's runs

@@ -1,4 +1,4 @@
-"""What programs share that compute results with intervals and write them into a folder."""
+"""What programs share that compute results and write them into a folder."""
 
 import argparse
 import sys
@@ -11,13 +11,14 @@ from deepfake_ms.cli import print_error
 from deepfake_ms.errors import UserError
 
 
-def make_parser(name: str, description: str, output: Path) -> argparse.ArgumentParser:
-    """A parser of ``python -m experiments.<name>`` with the options ``--output`` and ``--resamples``.
+def make_parser(name: str, description: str, output: Path, intervals: bool = True) -> argparse.ArgumentParser:
+    """A parser of ``python -m experiments.<name>`` with the options ``--output`` and, for intervals, ``--resamples``.
 
     Args:
         name: of the program below ``experiments``.
         description: its docstring.
         output: default folder of the results.
+        intervals: whether the program computes bootstrap intervals.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{name}",
@@ -25,9 +26,10 @@ def make_parser(name: str, description: str, output: Path) -> argparse.ArgumentP
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output", type=Path, default=output, help="folder of the results")
-    parser.add_argument(
-        "--resamples", type=int, default=2000, help="bootstrap samples per interval (default: %(default)s)"
-    )
+    if intervals:
+        parser.add_argument(
+            "--resamples", type=int, default=2000, help="bootstrap samples per interval (default: %(default)s)"
+        )
     return parser
 
 

@@ -14,11 +14,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from deepfake_ms.assembly import find_faces, run_config, trainer_settings
-from deepfake_ms.cli import COMMANDS
+from deepfake_ms.cli import COMMANDS, main
 from deepfake_ms.composition import CONFIG_FOLDER, complete_overrides, compose
 from deepfake_ms.data.face_masks import FaceMask
 from deepfake_ms.data.perturbation import Perturbation, preparation_settings
 from deepfake_ms.errors import UserError
+from deepfake_ms.provenance import code_version
 from deepfake_ms.training.curriculum import Curriculum
 from deepfake_ms.training.run_folder import config_hash
 from deepfake_ms.training.run_split import split_policy
@@ -398,6 +399,12 @@ def test_a_tilde_is_the_home_folder(monkeypatch):
         "prepared_root='/home/anna (x)/b'",
         "~optimization.schedule",
     ]
+
+
+def test_the_version_is_that_of_every_record(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["deepfake-ms", "--version"])
+    main()
+    assert capsys.readouterr().out.strip() == code_version()
 
 
 def test_help_and_job_config(call, tmp_path):

@@ -27,6 +27,9 @@ def test_export(run, call, tmp_path):
     assert f"run `deepfake-ms evaluate run={run.folder}` first" in err
     evaluate(run, TestSet.of_run(run, "test"), tiny_run.trainer(), Console(quiet=True))
 
+    earlier = run.folder / "evaluation" / "test_blur" / "selected"
+    shutil.copytree(run.folder / "evaluation" / "test" / "selected", earlier)
+    (earlier / "videos.csv").unlink()  # earlier versions did not write it
     (tmp_path / "detector").mkdir()  # empty, so it may be used
     status, out, err = call("export", f"run={run.folder}", "to=detector")
     assert status == 0, err
@@ -35,6 +38,8 @@ def test_export(run, call, tmp_path):
         assert f"detector/{name}: " in out
     assert "SYNTHETIC DATA" in out
     assert "states no licence" in out
+    assert "an earlier version scored them: test_blur." in out
+    shutil.rmtree(earlier.parent)
     faces = np.random.default_rng(0).integers(0, 256, (3, 3, 224, 224), np.uint8)
     expected = load_detector(run.folder).probabilities(faces)
 
@@ -73,7 +78,7 @@ def test_prepared_faces_that_were_moved(run, call, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "run=... and to=... is missing"),
+        ([], "run=... and to=... are missing"),
         (["run=somewhere"], "to=... is missing"),
         (["run=", "to=folder"], "run=... is missing"),
         (["run=somewhere", "to=folder", "opset=17"], "opset=17 is no setting of export"),

@@ -44,29 +44,43 @@ def read_results(run: Path, checkpoint_sha256: str) -> list[TestResult]:
 
     Args:
         run: folder of the run.
-        checkpoint_sha256: of the checkpoint that is exported; scores of another one are left out.
+        checkpoint_sha256: of the checkpoint that is exported; scores of another one are left out, and so are
+            `outdated_results`.
 
     Raises:
         UserError: the run's own test set was not scored with this checkpoint.
     """
-    paths = sorted((run / "evaluation").glob(f"*/{SELECTED}/{SCORES_NAME}"))
-    tables = [(path.parent, json.loads(path.read_text())) for path in paths]
     found = [
         _with_intervals(folder, scores)
-        for folder, scores in tables
+        for folder, scores in _tables(run)
         if scores["checkpoint_sha256"] == checkpoint_sha256
         and "metrics" in scores
         and scores["test_set"] != "validation"
+        and _is_current(folder)
     ]
     if not any(result.name == OWN_TEST_SET for result in found):
         raise UserError(f"{run} has no scores for its model card: run deepfake-ms evaluate run={run} first.")
     return sorted(found, key=lambda result: (result.name != OWN_TEST_SET, not result.scores["own"], result.name))
 
 
+def outdated_results(run: Path) -> list[str]:
+    """Folders of test sets that an earlier version scored, which kept no scores of single videos."""
+    return [folder.parent.name for folder, scores in _tables(run) if "metrics" in scores and not _is_current(folder)]
+
+
 def read_audit(run: Path) -> dict[str, Any]:
     """What the subsets of a run contain and share, see `deepfake_ms.data.audit.audit_split`; empty if not recorded."""
     path = run / AUDIT_NAME
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _tables(run: Path) -> list[tuple[Path, dict[str, Any]]]:
+    paths = sorted((run / "evaluation").glob(f"*/{SELECTED}/{SCORES_NAME}"))
+    return [(path.parent, json.loads(path.read_text())) for path in paths]
+
+
+def _is_current(folder: Path) -> bool:
+    return (folder / VIDEOS_NAME).is_file()
 
 
 def _with_intervals(folder: Path, scores: dict[str, Any]) -> TestResult:

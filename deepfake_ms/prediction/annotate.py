@@ -26,8 +26,9 @@ _TIME_BASE = Fraction(1, 90_000)
 def annotate_video(path: Path, prediction: VideoPrediction) -> None:
     """Write the copy as H.264 in MP4, without sound.
 
-    Between two sampled frames, boxes move evenly; the number is that of the last sampled frame. If only the first
-    frames of the video were read, the copy ends with them.
+    Between two sampled frames, boxes move evenly; the number is that of the last sampled frame. Half a sampling step
+    after its last face a box disappears, because nothing is known about where the face goes. If only the first frames
+    of the video were read, the copy ends with them.
 
     Args:
         path: of the copy.
@@ -90,9 +91,8 @@ class MovingBoxes:
         ]
 
     def _of(self, track: Track, index: int) -> tuple[np.ndarray, str] | None:
-        """A track ends one sampling step after its last face."""
         frames = np.array([face.frame for face in track.faces])
-        if not frames[0] <= index < frames[-1] + max(self._gap, 1):
+        if not frames[0] <= index <= frames[-1] + self._gap // 2:
             return None
         before = int(np.searchsorted(frames, index, side="right")) - 1
         boxes = np.stack([face.face.box for face in track.faces])

@@ -107,13 +107,14 @@ class TrainedDetector:
         )
 
 
-def load_detector(source: Path, device: str = "cpu") -> TrainedDetector:
+def load_detector(source: Path, device: str = "cpu", prepared: Path | None = None) -> TrainedDetector:
     """The detector of a finished run or of an exported folder.
 
     Args:
         source: folder of the run, whose prepared faces are needed the first time only, or folder that
             ``deepfake-ms export`` wrote.
         device: as torch names it.
+        prepared: folder of the run's faces, if they were moved.
 
     Raises:
         UserError: there is no finished run, its checkpoint has changed, or its faces are missing the first time; or a
@@ -125,7 +126,7 @@ def load_detector(source: Path, device: str = "cpu") -> TrainedDetector:
         return TrainedDetector.from_facts(config["detector"], model.to(device))
     from deepfake_ms.prediction.finished_run import open_run  # needs Lightning, which takes seconds to import
 
-    return open_run(source, device)
+    return open_run(source, device, prepared)
 
 
 def normalise(model: DetectionModel, crops: np.ndarray) -> Tensor:

@@ -8,16 +8,19 @@ import numpy as np
 WHITE = (255, 255, 255)
 
 
-def draw_boxes(image: np.ndarray, boxes: Iterable[tuple[np.ndarray, str, tuple[int, int, int]]]) -> np.ndarray:
+def draw_boxes(
+    image: np.ndarray, boxes: Iterable[tuple[np.ndarray, str, tuple[int, int, int]]], enlarged: float = 1
+) -> np.ndarray:
     """A copy of a frame with boxes and their labels.
 
     Args:
         image: RGB uint8 [H, W, 3].
         boxes: left, top, right, bottom in pixels; the label above it; and the RGB colour of each.
+        enlarged: size of lines and labels; larger for a picture that is shown smaller than it is.
     """
     drawn = image.copy()
-    line = max(1, round(max(drawn.shape) / 400))
-    scale = max(0.4, max(drawn.shape) / 1100)
+    line = max(1, round(enlarged * max(drawn.shape) / 400))
+    scale = enlarged * max(0.4, max(drawn.shape) / 1100)
     for box, label, colour in boxes:
         left, top, right, bottom = (round(float(each)) for each in box)
         cv2.rectangle(drawn, (left, top), (right, bottom), colour, line)

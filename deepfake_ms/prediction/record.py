@@ -1,4 +1,4 @@
-"""A prediction as one line of JSON. `FIELDS` documents the lines; README.md shows one."""
+"""A prediction as one line of JSON. `FIELDS` documents the lines."""
 
 import json
 import math

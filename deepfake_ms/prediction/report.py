@@ -31,6 +31,8 @@ MOST_TRACKS, FACES_PER_TRACK, MOST_FRAMES = 5, 6, 6
 """What the report shows pictures of; its timeline shows every face."""
 FRAME_SIZE = 640
 """Longer side of a frame's picture in pixels."""
+ENLARGED = 1.8
+"""Labels in these pictures, which are shown at half their size beside each other."""
 
 
 @dataclass
@@ -121,7 +123,7 @@ def _with_boxes(frame: Frame, faces: Sequence[tuple[int, Track, ScoredFace]]) ->
         (face.face.box * scale, f"{track.number}: {face.probability:.2f}", rgb_of(colour_of(position)))
         for position, track, face in faces
     ]
-    return draw_boxes(image, boxes)
+    return draw_boxes(image, boxes, ENLARGED)
 
 
 def _spread(items: Sequence, number: int) -> list:

@@ -5,6 +5,7 @@ from pathlib import Path
 from deepfake_ms.errors import UserError
 
 KINDS = ("run", "model")
+PREPARED = "prepared"
 
 
 def is_source(argument: str) -> bool:
@@ -12,17 +13,25 @@ def is_source(argument: str) -> bool:
     return "=" in argument and argument.partition("=")[0] in KINDS
 
 
+def is_prepared(argument: str) -> bool:
+    """Whether an argument of a command is ``prepared=...``."""
+    return argument.startswith(f"{PREPARED}=")
+
+
 def source_folder(argument: str) -> Path:
-    """The folder in ``run=FOLDER`` or ``model=FOLDER``.
+    """The folder in ``run=FOLDER``, ``model=FOLDER`` or ``prepared=FOLDER``.
 
     Raises:
         UserError: there is no such folder.
     """
     folder = Path(argument.partition("=")[2]).expanduser()
     if not folder.is_dir():
-        raise UserError(
-            f"{argument}: there is no such folder; give the folder of a run, as `deepfake-ms train` prints it."
+        wanted = (
+            "of the run's faces, as `deepfake-ms prepare`"
+            if is_prepared(argument)
+            else "of a run, as `deepfake-ms train`"
         )
+        raise UserError(f"{argument}: there is no such folder; give the folder {wanted} prints it.")
     return folder
 
 

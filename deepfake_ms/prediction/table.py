@@ -1,6 +1,9 @@
 """Predictions as a table for people."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -22,10 +25,10 @@ def predictions_table(predictions: Sequence[VideoPrediction], detector: TrainedD
         predictions: of the files.
         detector: that made them.
     """
-    thresholds = calibrated_thresholds(detector)
+    thresholds, folder = calibrated_thresholds(detector), common_folder([each.path for each in predictions])
     synthetic = " · TRAINED ON SYNTHETIC DATA: says nothing about real faces" if detector.synthetic else ""
     table = Table(
-        title=f"{detector.name}{synthetic}",
+        title=f"{detector.name}{synthetic}" + (f"\nfiles in {shown(folder)}" if folder else ""),
         caption=f"P(fake): calibrated on validation; in brackets, the {100 * CONFIDENCE:g} % interval over the file's "
         f"frames. Validation threshold: {thresholds['video']:.3f} for videos, {thresholds['frame']:.3f} for images. "
         "The face with the highest P(fake) decides.",
@@ -38,7 +41,7 @@ def predictions_table(predictions: Sequence[VideoPrediction], detector: TrainedD
     table.add_column("P(fake)", justify="right", no_wrap=True)
     table.add_column("decision", overflow="fold")
     for prediction in predictions:
-        name = shown(prediction.path)
+        name = shown(prediction.path.relative_to(folder) if folder else prediction.path)
         if prediction.status == UNREADABLE:
             table.add_row(Text(name), "", "", "", Text(f"not read: {prediction.problem}", style="yellow"))
             continue
@@ -55,6 +58,15 @@ def predictions_table(predictions: Sequence[VideoPrediction], detector: TrainedD
         if len(ordered) > MOST_FACES:
             table.add_row("", "", "", "", f"and {len(ordered) - MOST_FACES} more faces")
     return table
+
+
+def common_folder(paths: Sequence[Path]) -> Path | None:
+    """The folder that contains all paths, if there are several; None if there is none but the current one."""
+    if len(paths) > 1:
+        with suppress(ValueError):  # some are relative
+            folder = os.path.commonpath([path.parent for path in paths])
+            return Path(folder) if folder else None
+    return None
 
 
 def in_order(prediction: VideoPrediction) -> list[Track]:

@@ -1,5 +1,6 @@
 """P(fake) over time as an SVG picture."""
 
+import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
@@ -8,13 +9,20 @@ from deepfake_ms.prediction.verdict import Track
 COLOURS = ("#0b5fa5", "#b34700", "#1b7837", "#7b3294", "#666666")
 """Of the tracks, in the order of the report; the last one is that of all further tracks."""
 WIDTH, HEIGHT = 900, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 20, 15, 45
-_TICKS = 6
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 120, 15, 45
+_MOST_STEPS = 6
 
 
 def colour_of(position: int) -> str:
     """The colour of a track by its position in the report."""
     return COLOURS[min(position, len(COLOURS) - 1)]
+
+
+def round_times(end: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten, from 0 to at most `end`, which is positive."""
+    power = 10.0 ** math.floor(math.log10(end / _MOST_STEPS))
+    step = next(each * power for each in (1, 2, 5, 10) if end <= each * power * _MOST_STEPS)
+    return [round(number * step, 6) for number in range(math.floor(end / step + 1e-9) + 1)]
 
 
 def draw_timeline(tracks: Sequence[Track], frames: Sequence[tuple[int, float]], threshold: float | None) -> str:
@@ -43,16 +51,14 @@ def draw_timeline(tracks: Sequence[Track], frames: Sequence[tuple[int, float]], 
     for value in (0, 0.5, 1):
         parts.append(f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(value)}" y2="{y(value)}" stroke="#ddd"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{y(value) + 5}" text-anchor="end">{value:g}</text>')
-    for number in range(_TICKS):
-        time_s = end * number / (_TICKS - 1)
-        anchor = "end" if number == _TICKS - 1 else "middle"
-        parts.append(f'<text x="{x(time_s)}" y="{HEIGHT - 8}" text-anchor="{anchor}">{time_s:.3g} s</text>')
+    for time_s in round_times(end):
+        parts.append(f'<text x="{x(time_s)}" y="{HEIGHT - 8}" text-anchor="middle">{time_s:g} s</text>')
     if threshold is not None:
         at = y(threshold)
         parts.append(
             f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}" stroke="#222" stroke-dasharray="6 4"/>'
         )
-        parts.append(f'<text x="{WIDTH - _RIGHT}" y="{at - 5}" text-anchor="end">threshold {threshold:.2f}</text>')
+        parts.append(f'<text x="{WIDTH - _RIGHT + 8}" y="{at + 5}">threshold {threshold:.2f}</text>')
     with_face = {face.frame for track in tracks for face in track.faces}
     for frame, time_s in frames:
         if frame not in with_face:

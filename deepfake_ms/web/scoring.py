@@ -24,19 +24,22 @@ _UNFORESEEN = re.compile(r"\w*(Error|Exception)\b")
 _PATH = re.compile(r"(?:[A-Za-z]:)?[\\/][^\s'\"]*[\\/][^\s'\"]*")
 
 
-def load_scorer(source: Path, device: str, bounds: Bounds) -> tuple[Mapping[str, Any], Callable[[Path], str]]:
+def load_scorer(
+    source: Path, device: str, bounds: Bounds, prepared: Path | None
+) -> tuple[Mapping[str, Any], Callable[[Path], str]]:
     """The facts of a detector, and the function that turns a file into a report.
 
     Args:
         source: folder of the detector.
         device: as torch names it, or ``auto``.
         bounds: of the files.
+        prepared: folder of the run's faces, if they were moved.
 
     Raises:
         UserError: there is no such detector or device.
     """
     hush()
-    return scorer(load_detector(source, usable_device(device)), bounds)
+    return scorer(load_detector(source, usable_device(device), prepared), bounds)
 
 
 def scorer(

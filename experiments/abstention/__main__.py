@@ -198,7 +198,7 @@ def _percent(share: float | None) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     hush()
-    parser = make_parser("abstention", __doc__, OUTPUT)
+    parser = make_parser("abstention", __doc__, OUTPUT, intervals=False)
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--prepared", type=Path, nargs="*", default=[], help="folders of other prepared faces")
     parser.add_argument("--files", nargs="*", default=[], metavar="NAME=PATH", help="videos and images")

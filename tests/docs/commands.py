@@ -129,7 +129,7 @@ def check(*words: str) -> None:
 def check_name(*words: str) -> None:
     """Check a command that is named without its arguments."""
     name = words[1] if words[0] == "deepfake-ms" else words[2]
-    assert name in COMMANDS or importlib.util.find_spec(name), name
+    assert name in (*COMMANDS, "--version") or importlib.util.find_spec(name), name
 
 
 def check_deepfake_ms(command: str, *arguments: str) -> None:

@@ -15,7 +15,7 @@ from deepfake_ms.prediction.record import FIELDS
 def command(call, monkeypatch, brightness, tmp_path):
     """The command with the detector of known answers."""
     monkeypatch.setattr("deepfake_ms.prediction.files._mtcnn", SquareDetector)
-    monkeypatch.setattr("deepfake_ms.predict.load_detector", lambda source, device: brightness)
+    monkeypatch.setattr("deepfake_ms.predict.load_detector", lambda source, device, prepared: brightness)
     (tmp_path / "run").mkdir()
     return lambda *arguments: call("predict", *map(str, arguments))
 
@@ -46,6 +46,17 @@ def test_a_scored_file_as_table_and_as_json(command, tmp_path):
     assert line["decision"] == ("fake" if raw > 0.4 else "real") == track["decision"]
     assert line["interval"][0] <= line["fake_probability"] <= line["interval"][1]
     assert line["subject_fake_probability"] == pytest.approx(raw)
+
+
+def test_a_common_folder_is_named_once(command, tmp_path):
+    for name in ("one/a.mp4", "two/b.mp4"):
+        clip()(tmp_path / "folder" / name)
+    _, out, _ = command("run=run", "folder")
+    assert "files in folder" in out
+    assert " one/a.mp4" in out
+    _, out, _ = command("run=run", "folder/one/a.mp4")
+    assert "files in" not in out
+    assert "folder/one/a.mp4" in out
 
 
 def test_two_people_are_scored_apart(command, tmp_path):
@@ -83,12 +94,13 @@ def test_exit_status_and_reasons(command, tmp_path):
         (["run=run"], "at least one file or folder"),
         (["run=run", "model=run", "a.mp4"], "once"),
         (["run=nowhere", "a.mp4"], "run=nowhere: there is no such folder"),
+        (["run=run", "prepared=nowhere", "a.mp4"], "prepared=nowhere: there is no such folder; give the folder of the"),
         (["run=run", "https://example.org/a.mp4"], "is a URL, and nothing is downloaded"),
         (["run=run", "rtsp://camera/stream"], "is a URL"),
         (["run=run", "a.mp4", "--report"], "add --output DIR"),
         (["run=run", "a.mp4", "--video"], "add --output DIR"),
         (["run=run", "a.mp4", "--min-frames", "0"], "--min-frames"),
-        (["run=run", "a.mp4", "--max-frames", "many"], "--max-frames"),
+        (["run=run", "a.mp4", "--max-frames", "many"], "--max-frames: many: give a whole number of at least 1"),
         (["run=run", "a.mp4", "--device", "warp"], "--device warp cannot be used here"),
     ],
 )
@@ -104,6 +116,20 @@ def test_a_folder_that_is_no_run(call, tmp_path):
     status, _, errors = call("predict", "run=empty", "a.mp4")
     assert status == 2
     assert "run.json is missing" in errors
+
+
+def test_prepared_faces_that_were_moved(call, trained, tmp_path):
+    run = shutil.copytree(trained[0].folder, tmp_path / "run")
+    (run / "evaluation" / "validation" / "selected" / "detector.json").unlink(missing_ok=True)
+    (tmp_path / "a.png").write_bytes(b"")
+    faces = shutil.move(trained[0].faces.folder, tmp_path / "faces")
+    try:
+        status, _, errors = call("predict", "run=run", "a.png", "--device", "cpu")
+        assert (status, "give their folder with prepared=" in errors) == (2, True)
+        status, _, errors = call("predict", "run=run", "prepared=faces", "a.png", "--device", "cpu")
+        assert (status, "1 not read" in errors) == (3, True)
+    finally:
+        shutil.move(faces, trained[0].faces.folder)
 
 
 def test_a_real_run_without_its_faces(call, trained, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from deepfake_ms.errors import UserError
 from deepfake_ms.prediction.annotate import MovingBoxes, annotate_video
 from deepfake_ms.prediction.files import predict_file
 from deepfake_ms.prediction.report import write_report
-from deepfake_ms.prediction.timeline import draw_timeline
+from deepfake_ms.prediction.timeline import draw_timeline, round_times
 from deepfake_ms.prediction.verdict import Limits
 
 
@@ -59,7 +59,10 @@ def test_report_of_a_video(brightness, tmp_path):
 
 def test_report_names_what_it_cannot_decide(brightness, tmp_path):
     write_video(tmp_path / "nobody.mp4", [picture()] * 21)
-    assert "No decision: no face" in page_of(brightness, tmp_path / "nobody.mp4", tmp_path)
+    page = page_of(brightness, tmp_path / "nobody.mp4", tmp_path)
+    assert "No decision: no face" in page
+    assert "this report is no proof" in page
+    assert "calibrated" not in page, "there is no probability"
     clip(0)(tmp_path / "short.mp4")
     assert "No decision: only 1 frame" in page_of(brightness, tmp_path / "short.mp4", tmp_path)
 
@@ -99,11 +102,25 @@ def test_timeline_places_dots_by_time_and_probability(brightness, tmp_path):
     dots = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in svg.iter("circle")]
     (track,) = prediction.tracks
     assert len(dots) == len(track.faces) == 3
-    assert np.diff([x for x, _ in dots]) == pytest.approx([(900 - 70) / 4] * 2, abs=0.2)
+    assert np.diff([x for x, _ in dots]) == pytest.approx([(900 - 170) / 4] * 2, abs=0.2)
     heights = [15 + 200 * (1 - face.probability) for face in track.faces]
     assert [y for _, y in dots] == pytest.approx(heights, abs=0.1)
     ticks = [path for path in svg.iter("path") if path.get("stroke") == "#a01818"]
     assert len(ticks) == 2, "frames without a face"
+
+
+@pytest.mark.parametrize(
+    ("end", "times"),
+    [
+        (9.01, [0, 2, 4, 6, 8]),
+        (2, [0, 0.5, 1, 1.5, 2]),
+        (1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (300, [0, 50, 100, 150, 200, 250, 300]),
+        (0.04, [0, 0.01, 0.02, 0.03, 0.04]),
+    ],
+)
+def test_the_times_of_the_axis_are_round(end, times):
+    assert round_times(end) == times
 
 
 def frames_of(path):
@@ -141,7 +158,7 @@ def test_annotation_ends_with_the_face_and_with_what_was_read(brightness, tmp_pa
     annotate_video(tmp_path / "out.mp4", prediction)
     frames = frames_of(tmp_path / "out.mp4")
     assert frames[0][1].shape == (240, 320, 3), "even sides"
-    assert [bool(len(boxed(image))) for _, image in frames] == [True] * 15 + [False] * 16
+    assert [bool(len(boxed(image))) for _, image in frames] == [True] * 13 + [False] * 18
     annotate_video(tmp_path / "part.mp4", predicted(brightness, tmp_path / "a.mkv", Limits(max_frames=2)))
     assert len(frames_of(tmp_path / "part.mp4")) == 6
 

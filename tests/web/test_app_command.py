@@ -40,6 +40,8 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path):
 def test_mistakes(call, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     assert call("app", "path")[0] == 2
+    status, _, errors = call("app", "run=empty", "video.mp4")
+    assert (status, "only prepared=FOLDER may follow" in errors) == (2, True)
     status, _, errors = call("app", "run=missing")
     assert (status, "run=missing: there is no such folder" in errors) == (2, True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
