@@ -1,5 +1,6 @@
 """The videos and images that the arguments of a command name."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,8 +40,8 @@ def find_files(arguments: Sequence[str], output: Path | None = None) -> tuple[li
             continue
         listing = Listing(path)
         (found,) = listing.media([path])
-        if output is not None and path.resolve() in output.resolve().parents:
-            found = [each for each in found if not each.parent.resolve().is_relative_to(output.resolve())]
+        if output is not None and path.resolve() in (results := Path(os.path.realpath(output))).parents:
+            found = [each for each in found if not each.parent.resolve().is_relative_to(results)]
         files += found
         here: dict[Path, str] = {}
         for reason, lost in (("cannot be opened", UNLISTABLE), ("links to nothing", DANGLING)):

@@ -197,7 +197,7 @@ class _Table:
 
         Defined as in `deepfake_ms.scoring.metrics.score`; NaN if a class is missing.
         """
-        step = max(1, LARGEST // len(self.ranked_video))
+        step = max(1, LARGEST // max(1, len(self.ranked_video)))
         parts = (multiplicity[:, start : start + step] for start in range(0, multiplicity.shape[1], step))
         return np.concatenate([self._score(part) for part in parts], axis=1)
 
