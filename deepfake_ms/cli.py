@@ -4,6 +4,7 @@ import difflib
 import errno
 import functools
 import io
+import os
 import runpy
 import signal
 import sys
@@ -40,6 +41,9 @@ COMMANDS = {
     "compare": "test the differences between the scores of several detectors",
     "doctor": "check the installation and the machine",
 }
+
+READER_ENDED = 141
+"""Exit status of a command whose output is no longer read; shells give it to programs that SIGPIPE ends."""
 
 CHECKED_BY_RECEIVER = (
     *("data", "preparation", "seed", "workers", "trainer.lightning"),
@@ -138,13 +142,23 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], None]], Ca
 
 
 def plain_entry_point(task: Callable[[], None]) -> Callable[[], None]:
-    """Decorator: a main with ordinary arguments. A `UserError` ends the program with one sentence and status 2."""
+    """Decorator: a main with ordinary arguments. A `UserError` ends the program with one sentence and status 2.
+
+    Ctrl-C ends it with status 130, and the end of the program that reads its output, such as ``head``, with 141.
+    """
 
     @functools.wraps(task)
     def main() -> None:
         _prepare_streams()
         try:
             task()
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            print_error("interrupted.")
+            sys.exit(128 + signal.SIGINT)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
+            sys.exit(READER_ENDED)
         except (UserError, OSError) as error:
             if (sentence := _explain(error)) is None:
                 raise

@@ -1,6 +1,8 @@
 """``deepfake-ms predict run=RUN PATH ...``: are the faces in these videos and images fake?"""
 
 import argparse
+import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from deepfake_ms.prediction.detector import TrainedDetector, load_detector
 from deepfake_ms.prediction.files import ABSTAINED, SCORED, UNREADABLE, VideoPrediction, predict_file
 from deepfake_ms.prediction.find_files import find_files
 from deepfake_ms.prediction.outputs import Outputs
-from deepfake_ms.prediction.record import as_line, as_record
+from deepfake_ms.prediction.record import as_line, as_record, shown
 from deepfake_ms.prediction.source import is_prepared, is_source, source_folder, usable_device
 from deepfake_ms.prediction.table import predictions_table
 from deepfake_ms.prediction.verdict import Limits
@@ -38,27 +40,37 @@ def main() -> None:
         parser.error("--report and --video write files: add --output DIR")
     if arguments.report and (missing := [name for name in NEEDED if not find_spec(name)]):
         raise UserError(f"{missing[0]} is not installed, and a report needs it: run `pip install -e '.[explain]'`.")
-    files, problems = find_files(paths)
+    files, problems = find_files(paths, arguments.output)
+    if arguments.video and (beside := [each for each in files if _lies_in(each, arguments.output)]):
+        raise UserError(
+            f"{arguments.output} holds {shown(beside[0])}, which is to be scored, and annotated copies must not "
+            "replace videos: give another folder with --output."
+        )
     detector = load_detector(source, usable_device(arguments.device), prepared)
     limits = Limits(arguments.min_frames, arguments.min_face, arguments.any_face, arguments.max_frames)
     outputs = Outputs(arguments.output, arguments.report, arguments.video) if arguments.output else None
     console, errors = wide_console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
-    found, counts = [], Counter()
-    for prediction in _predict(detector, files, problems, limits, errors):
-        counts[prediction.status] += 1
-        line = as_line(as_record(prediction, detector))
-        if arguments.json:
-            print(line, flush=True)
-        else:
-            found.append(prediction)
-        for problem in outputs.write(prediction, line, detector, limits) if outputs else ():
-            errors.print(problem, markup=False)
-            counts[NOT_WRITTEN] += 1
+    found, counts, interrupted = [], Counter(), False
+    try:
+        for prediction in _predict(detector, files, problems, limits, errors):
+            counts[prediction.status] += 1
+            line = as_line(as_record(prediction, detector))
+            if arguments.json:
+                print(line, flush=True)
+            else:
+                found.append(prediction)
+            for problem in outputs.write(prediction, line, detector, limits) if outputs else ():
+                errors.print(problem, markup=False)
+                counts[NOT_WRITTEN] += 1
+    except KeyboardInterrupt:
+        interrupted = True  # what is scored is shown
     if not arguments.json:
         console.print(predictions_table(found, detector))
     errors.print(f"{counts[SCORED]} scored, {counts[ABSTAINED]} abstained, {counts[UNREADABLE]} not read")
     if outputs:
         errors.print(f"Written to {arguments.output}", markup=False)
+    if interrupted:
+        raise KeyboardInterrupt
     if counts.total() > counts[SCORED]:
         sys.exit(NOT_ALL_SCORED)
 
@@ -71,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "scored apart. A file abstains, and says why, if it has no face, too few frames, too small a face, or one that "
         "is unlike the training data.",
         epilog="Exit status: 0 if all files are scored; 3 if some abstain, cannot be read, or have a report or video "
-        "that cannot be written; 2 if the arguments or the detector cannot be used.",
+        "that cannot be written; 2 if the arguments or the detector cannot be used; 130 after Ctrl-C, which keeps what "
+        "is scored.",
     )
     parser.add_argument(
         "arguments",
@@ -92,7 +105,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"frames in which a face must be found (default: {Limits.min_frames})",
     )
     parser.add_argument(
-        "--min-face", metavar="PX", type=float, help="smallest face in pixels (default: as in the training data)"
+        "--min-face",
+        metavar="PX",
+        type=_at_least_zero,
+        help="smallest face in pixels (default: as in the training data)",
     )
     parser.add_argument("--any-face", action="store_true", help="also score faces unlike the training data")
     parser.add_argument(
@@ -104,8 +120,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
+
+
+def _at_least_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of pixels")
+    return number
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return os.path.dirname(os.path.realpath(path)) == os.path.realpath(folder)  # noqa: PTH120 resolve raises for loops
 
 
 def _split(arguments: list[str], parser: argparse.ArgumentParser) -> tuple[Path, Path | None, list[str]]:

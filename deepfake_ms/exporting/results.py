@@ -1,22 +1,31 @@
 """What a run's records say about its detector: scores on test sets with intervals, and the split of its faces."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from deepfake_ms.data.audit import DISJOINT, notes
 from deepfake_ms.data.dataset import LABELS
+from deepfake_ms.data.splits import SUBSETS, UNUSED
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.predictions import PREDICTIONS_NAME, SELECTED
+from deepfake_ms.evaluation.protocol_card import FIELDS
 from deepfake_ms.evaluation.scores import SCORES_NAME, VIDEOS_NAME
+from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.scoring.intervals import bootstrap_intervals
 from deepfake_ms.scoring.metrics import DECISION_METRICS, LEVELS, TITLES
 from deepfake_ms.training.run_folder import AUDIT_NAME
 
-OWN_TEST_SET = "test"
+OWN_TEST_SET, VALIDATION = "test", "validation"
+GROUP_METRICS = ("auroc", "low", "high", "fake_error", "real_error")
+"""Of a group in scores.json."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +57,17 @@ def read_results(run: Path, checkpoint_sha256: str) -> list[TestResult]:
             `outdated_results`.
 
     Raises:
-        UserError: the run's own test set was not scored with this checkpoint.
+        UserError: the run's own test set was not scored with this checkpoint, or scores are damaged.
     """
-    found = [
-        _with_intervals(folder, scores)
-        for folder, scores in _tables(run)
-        if scores["checkpoint_sha256"] == checkpoint_sha256
-        and "metrics" in scores
-        and scores["test_set"] != "validation"
-        and _is_current(folder)
-    ]
+    found = []
+    for path in _tables(run):
+        with _damage(path.parent, f"run deepfake-ms evaluate run={run} again for that test set, or delete this folder"):
+            scores = json.loads(path.read_text())
+            if scores["checkpoint_sha256"] != checkpoint_sha256 or scores["test_set"] == VALIDATION:
+                continue
+            if "metrics" in scores and _is_current(path.parent):
+                _check_scores(scores)
+                found.append(_with_intervals(path.parent, scores))
     if not any(result.name == OWN_TEST_SET for result in found):
         raise UserError(f"{run} has no scores for its model card: run deepfake-ms evaluate run={run} first.")
     return sorted(found, key=lambda result: (result.name != OWN_TEST_SET, not result.scores["own"], result.name))
@@ -65,18 +75,67 @@ def read_results(run: Path, checkpoint_sha256: str) -> list[TestResult]:
 
 def outdated_results(run: Path) -> list[str]:
     """Folders of test sets that an earlier version scored, which kept no scores of single videos."""
-    return [folder.parent.name for folder, scores in _tables(run) if "metrics" in scores and not _is_current(folder)]
+    return [path.parent.parent.name for path in _tables(run) if not _is_current(path.parent)]
 
 
 def read_audit(run: Path) -> dict[str, Any]:
-    """What the subsets of a run contain and share, see `deepfake_ms.data.audit.audit_split`; empty if not recorded."""
+    """What the subsets of a run contain and share, see `deepfake_ms.data.audit.audit_split`; empty if not recorded.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     path = run / AUDIT_NAME
-    return json.loads(path.read_text()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    with _damage(path, "restore it from a copy, or delete it"):
+        audit = json.loads(path.read_text())
+        list(notes(audit))  # reads all of it but these
+        for subset in (*SUBSETS, UNUSED):
+            _check_kinds(audit["subsets"][subset], dict.fromkeys((*CLASS_NAMES, "videos", "identities"), int))
+        for shared in audit["shared"].values():
+            _check_kinds(shared, dict.fromkeys(DISJOINT, int))
+    return audit
 
 
-def _tables(run: Path) -> list[tuple[Path, dict[str, Any]]]:
-    paths = sorted((run / "evaluation").glob(f"*/{SELECTED}/{SCORES_NAME}"))
-    return [(path.parent, json.loads(path.read_text())) for path in paths]
+@contextmanager
+def _damage(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what a damaged file causes while it is read into a `UserError`."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{path} lacks {error}: {remedy}.") from error
+    except (ValueError, TypeError, AttributeError, IndexError, RecursionError, OSError, pa.ArrowException) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{path} is damaged or incomplete ({reason}): {remedy}.") from error
+
+
+def _check_scores(scores: Mapping[str, Any]) -> None:
+    """Raise a KeyError, TypeError or ValueError unless the scores have what the model card shows."""
+    _check_kinds(scores, {"test_set": str, "own": bool, "seed": int, "videos": int, "test_evaluations": int})
+    _check_kinds(scores, dict.fromkeys(("test_data", "protocol_card", "frames", "validation_thresholds"), dict))
+    _check_kinds(scores["test_data"], {"data_name": str, "synthetic": bool})
+    _check_kinds(scores["protocol_card"], dict.fromkeys(FIELDS, str))
+    _check_kinds(scores["frames"], dict.fromkeys(scores["frames"], int))
+    _check_kinds(scores["validation_thresholds"], dict.fromkeys(LEVELS, (int, float, type(None))))
+    if len({threshold is None for threshold in scores["validation_thresholds"].values()}) > 1:
+        raise ValueError("only one level has a threshold")
+    for line in scores.get("breakdown") or ():
+        _check_kinds(line, {"by": str, "group": str, "fakes": (int, float)})
+        _check_kinds(line, dict.fromkeys(GROUP_METRICS, (int, float, type(None))))
+    if coverage := scores["coverage"]:
+        _check_kinds(coverage, {"sentence": str})
+    if audit := scores["audit"]:
+        _check_kinds(audit, {"near_duplicates": int})
+
+
+def _check_kinds(table: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]]) -> None:
+    for name, kind in kinds.items():
+        if not isinstance(table[name], kind):
+            raise TypeError(f"{name} is of the wrong kind")
+
+
+def _tables(run: Path) -> list[Path]:
+    return sorted((run / "evaluation").glob(f"*/{SELECTED}/{SCORES_NAME}"))
 
 
 def _is_current(folder: Path) -> bool:
@@ -94,4 +153,7 @@ def _with_intervals(folder: Path, scores: dict[str, Any]) -> TestResult:
         metrics = [name for name in TITLES if threshold is not None or name not in DECISION_METRICS]
         chosen = {seed: 0.5 if threshold is None else threshold}
         intervals[level] = bootstrap_intervals({seed: units[level]}, "frame", metrics, chosen)
+        found, recorded = float(intervals[level].loc["auroc", "mean"]), scores["metrics"][level]["auroc"]
+        if not (math.isnan(found) if recorded is None else math.isclose(found, recorded, abs_tol=1e-6)):
+            raise ValueError(f"the AUROC per {level} in {SCORES_NAME} is not that of the files beside it")
     return TestResult(scores, intervals)

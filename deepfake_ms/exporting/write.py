@@ -175,7 +175,8 @@ def _replacing_empty(folder: Path) -> Iterator[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not an empty folder: choose another one with to=...")
     place = folder.resolve()
-    part = place.with_name(f".{place.name}.{os.getpid()}{PART_SUFFIX}")
+    # An empty folder may be a mounted disk, whose neighbours lie on another one and cannot be written.
+    part = (place if place.exists() else place.parent) / f".{place.name}.{os.getpid()}{PART_SUFFIX}"
     part.mkdir(parents=True)
     try:
         yield part

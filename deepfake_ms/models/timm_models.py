@@ -56,12 +56,12 @@ def _create(name: str, pretrained: bool, options: Mapping) -> nn.Module:
     try:
         with _hub_offline() if silent else nullcontext():
             return timm.create_model(name, pretrained=pretrained, **options)
-    except TypeError as error:
-        raise UserError(f"timm's {name} rejects the options {options}: {error}.") from error
     except Exception as error:
-        if not pretrained or getattr(error, "errno", None) == errno.ENOSPC:
+        if getattr(error, "errno", None) == errno.ENOSPC:
             raise
         text = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(":. ")
+        if isinstance(error, TypeError) or not pretrained:  # architectures check few of their options
+            raise UserError(f"timm's {name} rejects the options {options}: {text}.") from error
         if isinstance(error, OSError) or type(error).__module__.startswith(NETWORK_MODULES):
             reason = f"{silent} does not answer" if silent else text
             raise UserError(

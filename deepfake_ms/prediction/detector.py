@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, Self
 
 import numpy as np
@@ -12,15 +13,17 @@ from torch import Tensor
 from deepfake_ms.data.dataset import resize_face
 from deepfake_ms.data.perturbation import recorded_settings
 from deepfake_ms.errors import UserError
+from deepfake_ms.exporting.config import CONFIG_NAME
 from deepfake_ms.exporting.folder import is_exported, load_model_of
 from deepfake_ms.labels import FAKE
 from deepfake_ms.models.base import DetectionModel
+from deepfake_ms.prediction.facts import find_fault
 from deepfake_ms.prediction.reference import Reference
 from deepfake_ms.preprocessing.settings import PreparationSettings
 
 BATCH_SIZE = 32
-FACTS = {"name", "preparation", "thresholds", "temperatures", "synthetic", "about", "reference"}
-"""Keys of `TrainedDetector.facts`."""
+LONGEST_FAULT = 300
+"""Characters of a fault that are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +58,21 @@ class TrainedDetector:
 
         Args:
             crops: RGB, uint8 [N, 3, S, S], as `preparation` makes them.
+
+        Raises:
+            UserError: a probability is not finite.
         """
         found = [np.empty(0, np.float32)]
         for start in range(0, len(crops), BATCH_SIZE):
             logits = self.model(normalise(self.model, crops[start : start + BATCH_SIZE]))
             found.append(logits.float().softmax(dim=1)[:, FAKE].cpu().numpy())
-        return np.concatenate(found)
+        probabilities = np.concatenate(found)
+        if not np.isfinite(probabilities).all():
+            raise UserError(
+                f"{self.name} gives a P(fake) that is not finite: its weights are damaged; copy or export them again, "
+                "or train again with trainer.lightning.precision=32-true under a new name."
+            )
+        return probabilities
 
     def facts(self) -> dict[str, Any]:
         """Everything but the weights, in plain values; None in place of NaN."""
@@ -83,13 +95,16 @@ class TrainedDetector:
             model: with its trained weights.
 
         Raises:
-            UserError: its faces were prepared by another version of the pipeline.
+            UserError: a value is missing or impossible, or its faces were prepared by another version of the pipeline.
         """
+        if fault := find_fault(facts):
+            raise UserError(f"{fault[:LONGEST_FAULT]}: copy or export the folder again.")
         version = facts["preparation"]["pipeline_version"]
         if version != PreparationSettings.PIPELINE_VERSION:
             raise UserError(
-                f"{facts['name']} was trained on faces of pipeline version {version}, and this version cuts out other "
-                f"faces ({PreparationSettings.PIPELINE_VERSION}): use the version that trained it, or train again."
+                f"{facts['name']} was trained on faces of pipeline version {shortened(version)}, and this version cuts "
+                f"out other faces ({PreparationSettings.PIPELINE_VERSION}): use the version that trained it, or train "
+                "again."
             )
         thresholds, temperatures = (
             {level: np.nan if value is None else value for level, value in facts[name].items()}
@@ -123,7 +138,10 @@ def load_detector(source: Path, device: str = "cpu", prepared: Path | None = Non
     source = Path(source)
     if is_exported(source):
         config, model = load_model_of(source)
-        return TrainedDetector.from_facts(config["detector"], model.to(device))
+        try:
+            return TrainedDetector.from_facts(config["detector"], model.to(device))
+        except UserError as error:
+            raise UserError(f"{source / CONFIG_NAME}: detector: {error}") from error
     from deepfake_ms.prediction.finished_run import open_run  # needs Lightning, which takes seconds to import
 
     return open_run(source, device, prepared)

@@ -1,5 +1,6 @@
 """The videos and images that the arguments of a command name."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^/]")  # Path shortens two sl
 NO_MEDIA = "a folder without videos and images"
 
 
-def find_files(arguments: Sequence[str]) -> tuple[list[Path], dict[Path, str]]:
+def find_files(arguments: Sequence[str], output: Path | None = None) -> tuple[list[Path], dict[Path, str]]:
     """The files to score, in the order of the arguments; those of a folder by name.
 
     Folders are searched to any depth and links are followed once. Hidden files, files of other types and folders of
@@ -19,6 +20,8 @@ def find_files(arguments: Sequence[str]) -> tuple[list[Path], dict[Path, str]]:
 
     Args:
         arguments: paths of files and folders.
+        output: folder of the results; inside a folder that is searched, it is skipped, because it may hold the
+            annotated videos of an earlier command.
 
     Returns:
         The files, and what cannot be read: path → reason.
@@ -37,6 +40,8 @@ def find_files(arguments: Sequence[str]) -> tuple[list[Path], dict[Path, str]]:
             continue
         listing = Listing(path)
         (found,) = listing.media([path])
+        if output is not None and path.resolve() in (results := Path(os.path.realpath(output))).parents:
+            found = [each for each in found if not each.parent.resolve().is_relative_to(results)]
         files += found
         here: dict[Path, str] = {}
         for reason, lost in (("cannot be opened", UNLISTABLE), ("links to nothing", DANGLING)):

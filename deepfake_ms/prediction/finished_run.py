@@ -15,7 +15,8 @@ from deepfake_ms.evaluation.protocol_card import protocol_card
 from deepfake_ms.evaluation.test_set import TestSet
 from deepfake_ms.files import write_json
 from deepfake_ms.manifest import BOX_COLUMNS
-from deepfake_ms.prediction.detector import FACTS, TrainedDetector
+from deepfake_ms.prediction.detector import TrainedDetector
+from deepfake_ms.prediction.facts import find_fault
 from deepfake_ms.prediction.reference import Reference, image_statistics
 from deepfake_ms.preprocessing.settings import PreparationSettings
 from deepfake_ms.scoring.calibration import fit_temperature
@@ -64,9 +65,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     """The facts in a file; None if they are missing, damaged or of another version."""
     try:
         facts = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return facts if isinstance(facts, dict) and facts.keys() == FACTS else None
+    return None if find_fault(facts) else facts
 
 
 def _measure(run: Run) -> dict[str, Any]:

@@ -36,8 +36,7 @@ class Outputs:
         Returns:
             Sentences about what could not be written.
         """
-        with (self._folder / LINES_NAME).open("a", encoding="ascii") as stream:
-            stream.write(f"{line}\n")
+        _append(self._folder / LINES_NAME, f"{line}\n".encode("ascii"))
         if prediction.problem:
             return []
         path, problems = self._folder / self._name(prediction.path), []
@@ -59,6 +58,19 @@ class Outputs:
         name = next(each for each in (stem, *(f"{stem}~{n}" for n in range(2, 10**6))) if each not in self._names)
         self._names.add(name)
         return name
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Append a line, or nothing if the disk is full."""
+    with path.open("ab", buffering=0) as stream:
+        before = stream.tell()
+        try:
+            while line:
+                line = line[stream.write(line) :]
+        except OSError as error:
+            stream.truncate(before)
+            error.filename = str(path)
+            raise
 
 
 @contextmanager

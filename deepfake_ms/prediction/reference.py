@@ -20,6 +20,8 @@ SMALLER = 0.01
 """Share of the training faces that are smaller than the smallest face to be scored."""
 SIZE, OCTAVES = 112, 4
 """Side in pixels at which crops are described, and number of times that this is halved."""
+STATISTICS = 2 * 3 + 2 * OCTAVES
+"""Number of values that describe a face."""
 _RIDGE = 0.01
 """Added to the diagonal of the correlation matrix, so that it can be inverted."""
 _LEAST = 1e-3
@@ -40,7 +42,7 @@ def image_statistics(crops: Iterable[np.ndarray]) -> np.ndarray:
         float64 [N, 14].
     """
     rows = [_describe(crop) for crop in crops]
-    return np.array(rows, dtype=np.float64).reshape(-1, 2 * 3 + 2 * OCTAVES)
+    return np.array(rows, dtype=np.float64).reshape(-1, STATISTICS)
 
 
 def _describe(crop: np.ndarray) -> list[float]:

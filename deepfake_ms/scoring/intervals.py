@@ -28,7 +28,11 @@ percentiles are biased upwards. The Brier score, which has an interval, covers c
 Predictions = Mapping[int, pd.DataFrame]
 """Training seed → predictions of the same test faces."""
 RANKING_METRICS = ("auroc", "eer", "average_precision", "tpr_at_1_fpr")
-BATCH = 50  # draws per batch: an intermediate array for 15,000 frames takes 6 MB
+BATCH = 50
+"""Draws per batch."""
+LARGEST = 750_000
+"""Units times draws that are ranked at once: an intermediate array takes 6 MB. Larger ones leave the processor's cache
+and are fetched from the system anew each time."""
 
 
 def bootstrap_intervals(
@@ -193,6 +197,11 @@ class _Table:
 
         Defined as in `deepfake_ms.scoring.metrics.score`; NaN if a class is missing.
         """
+        step = max(1, LARGEST // max(1, len(self.ranked_video)))
+        parts = (multiplicity[:, start : start + step] for start in range(0, multiplicity.shape[1], step))
+        return np.concatenate([self._score(part) for part in parts], axis=1)
+
+    def _score(self, multiplicity: np.ndarray) -> np.ndarray:
         reals, fakes, wrong_reals, wrong_fakes, squares, *bins = self.sums @ multiplicity
         units = reals + fakes
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -27,6 +27,11 @@ RECORD_NAME = "run.json"
 SPLIT_NAME = "split.parquet"
 AUDIT_NAME = "split_audit.json"
 LOCK_NAME = ".lock"
+KINDS = {
+    **{"config": dict, "config_sha256": str, "prepared": str, "manifest_sha256": str, "synthetic": bool},
+    **{"code": str, "code_sha256": str, "libraries": dict},
+}
+"""What the record holds besides `format`."""
 FORMAT = 2
 """Version of the record. 1 had no `format`, the run's own subsets as ``sides``, and no settings per stage."""
 
@@ -41,7 +46,7 @@ def new_record(config: dict, about: dict) -> dict:
 
     Args:
         config: everything that determines the results, in plain containers.
-        about: further facts (code, libraries), which are not compared on a rerun.
+        about: the other facts of `KINDS`, which are not compared on a rerun.
     """
     record = {"format": FORMAT, "config": config, "config_sha256": config_hash(config), **about}
     return json.loads(json.dumps(record, sort_keys=True))  # as read back from the file
@@ -90,14 +95,14 @@ def read_record(folder: Path) -> dict:
     """The record of the run in `folder`.
 
     Raises:
-        UserError: there is none, it is damaged, or an earlier version wrote it.
+        UserError: there is none, it is damaged or was changed, or an earlier version wrote it.
     """
     path = folder / RECORD_NAME
     if not path.is_file():
         raise UserError(f"{path} is missing: give the folder of a run, as `deepfake-ms train` prints it.")
     try:
         record = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): delete the run's folder and train again.") from error
     if not isinstance(record, dict):
         raise UserError(f"{path} does not describe a run: delete the run's folder and train again.")
@@ -106,8 +111,16 @@ def read_record(folder: Path) -> dict:
             f"{path} was written by an earlier version ({record.get('code', 'unknown')}), and this one can neither "
             "continue nor score its run: use that version, or train again under another name with name=..."
         )
-    if missing := [name for name in ("config", "config_sha256") if name not in record]:
-        raise UserError(f"{path} lacks {', '.join(missing)}: delete the run's folder and train again.")
+    if wrong := [name for name, kind in KINDS.items() if type(record.get(name)) is not kind]:
+        raise UserError(
+            f"{path} lacks {', '.join(wrong)}, or has values of another kind: restore it from a copy, or delete the "
+            "run's folder and train again."
+        )
+    if config_hash(record["config"]) != record["config_sha256"]:
+        raise UserError(
+            f"{path} was changed after the run started (config does not match config_sha256): restore it from a copy, "
+            "or delete the run's folder and train again."
+        )
     return record
 
 

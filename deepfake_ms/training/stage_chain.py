@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import lightning as L
@@ -58,9 +58,30 @@ def read_chain(run: Path) -> list[Handoff]:
     if not path.is_file():
         return []
     try:
-        return [Handoff(**entry) for entry in json.loads(path.read_text())["stages"]]
-    except (ValueError, KeyError, TypeError) as error:
+        return [_checked(Handoff(**entry)) for entry in json.loads(path.read_text())["stages"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): delete the run's folder and train again.") from error
+
+
+def _checked(handoff: Handoff) -> Handoff:
+    """The same handoff.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: a value is of another kind, or its checkpoint lies outside the
+            run.
+    """
+    for name, kind in (("stage", str), ("checkpoint", str), ("sha256", str), ("steps", int), ("trained_by", list)):
+        if type(getattr(handoff, name)) is not kind:
+            raise ValueError(f"{name} is of the wrong kind")
+    if type(handoff.score) not in (int, float):
+        raise ValueError("score is of the wrong kind")
+    path = PurePosixPath(handoff.checkpoint)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("a checkpoint lies outside the run's folder")
+    for about in handoff.trained_by:
+        if not isinstance(about["code_sha256"], str):
+            raise ValueError("code_sha256 is of the wrong kind")
+    return handoff
 
 
 def finished_chain(run: Path, stages: int) -> list[Handoff]:

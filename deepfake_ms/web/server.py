@@ -18,7 +18,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from deepfake_ms.datasets.source import portable
 from deepfake_ms.errors import UserError
@@ -28,6 +29,8 @@ from deepfake_ms.web.worker import Worker
 
 CLOSING_S = 2
 """Seconds that open connections have when the server is stopped."""
+REQUEST_S = 20
+"""Seconds until a connection must have sent the head of a request."""
 LOOPBACK = ("127.0.0.1", "localhost")
 FOLDER_PREFIX = "deepfake-ms-app-"
 NAME_HEADER = "x-file-name"
@@ -59,6 +62,7 @@ class PageServer(uvicorn.Server):
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                http=_Protocol,
                 timeout_graceful_shutdown=CLOSING_S,
             )
         )
@@ -66,6 +70,23 @@ class PageServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._worker.close()
         await super().shutdown(sockets)
+
+
+class _Protocol(AutoHTTPProtocol):
+    """HTTP that closes connections on which no request begins, so that they cannot use up the server's files."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_S, self._close_if_idle, None)
+
+    def _close_if_idle(self, before: Any) -> None:
+        """Close unless a request is in progress or has begun since `before`, the last one at the time before."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or (self.cycle is before and before.response_complete):
+            self.transport.close()
+        else:
+            self.loop.call_later(REQUEST_S, self._close_if_idle, self.cycle)
 
 
 def make_app(worker: Worker, facts: Mapping[str, Any], bounds: Bounds, host: str) -> Starlette:
@@ -113,7 +134,7 @@ class Scoring:
 
     ``{"before": N}`` while N other files are ahead, ``{"scoring": true}``, and in the end ``{"report": HTML}`` or
     ``{"refused": SENTENCE}``. The file lies in a folder of its own, which is removed with the end of the request,
-    however it ends.
+    however it ends. A request must name its file: a page from elsewhere cannot add that header without asking first.
 
     Args:
         worker: answers.
@@ -127,6 +148,15 @@ class Scoring:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        if NAME_HEADER not in request.headers:
+            line = _line(refused="Files are accepted from the page only.")
+            await Response(line, 403, HEADERS, "application/x-ndjson")(scope, receive, send)
+            return
+
+        async def in_time(message: Message) -> None:
+            async with asyncio.timeout(self._bounds.upload_s):
+                await send(message)
+
         self._visitors += 1
         try:
             with TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True) as folder:
@@ -140,7 +170,9 @@ class Scoring:
                 except ClientDisconnect:
                     return
                 async with aclosing(self._answer(path)) as lines:
-                    await StreamingResponse(lines, 200, HEADERS, "application/x-ndjson")(scope, receive, send)
+                    await StreamingResponse(lines, 200, HEADERS, "application/x-ndjson")(scope, receive, in_time)
+        except (TimeoutError, ClientDisconnect):  # starlette takes the first for the second
+            return  # whoever does not read the answer loses it, and the place in the queue
         finally:
             self._visitors -= 1
 
@@ -181,13 +213,14 @@ class Scoring:
                 await turn.wait()
             yield _line(scoring=True)
             try:
-                yield _line(report=await self._worker.answer(path, self._bounds.answer_s))
+                last = _line(report=await self._worker.answer(path, self._bounds.answer_s))
             except UserError as error:
-                yield _line(refused=str(error))
+                last = _line(refused=str(error))
         finally:
             self._queue.remove(turn)
             for other in self._queue:
                 other.set()
+        yield last  # the next one does not wait until this visitor has read it
 
 
 def _line(**message: Any) -> str:

@@ -122,7 +122,8 @@ def _work(connection: Connection, load: Load, *arguments: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes, and the parent ends this one
 
     def send(**reply: Any) -> None:
-        connection.send_bytes(json.dumps(reply).encode())
+        with suppress(OSError):  # the parent has ended
+            connection.send_bytes(json.dumps(reply).encode())
 
     try:
         facts, answer = load(*arguments)
@@ -142,5 +143,4 @@ def _work(connection: Connection, load: Load, *arguments: Any) -> None:
         except Exception:
             traceback.print_exc(file=sys.stderr)
             reply = {"refused": FAILED}
-        with suppress(OSError):  # the parent has ended
-            send(**reply)
+        send(**reply)

@@ -65,7 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--size", choices=SIZES, help="only models of this size; default: any, but one per row")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", help="seeds that every row should have; default: all that any row has"
+        "--seeds",
+        type=int,
+        nargs="+",
+        help="seeds that every row should have; default: all that any row has or a job was to train",
     )
     parser.add_argument(
         "--sweep", type=Path, help="job records of the isolated launcher; default: <runs_root>/multirun"

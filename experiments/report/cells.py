@@ -98,7 +98,7 @@ def collect(
         runs: folder of a model (``<runs_root>/<data>/<model>``), or of a corpus (``<runs_root>/<data>``) for a table
             whose rows are different models.
         sweep: folder of the job records of ``hydra/launcher=isolated``; may be missing.
-        seeds: the seeds that every row should have; default: all seeds that any row has.
+        seeds: the seeds that every row should have; default: all seeds that any row has, or that a job was to train.
         size: only models of this size, of `SIZES`; default: any. Rows whose model does not have it have no cells.
 
     Raises:
@@ -114,6 +114,8 @@ def collect(
             f"experiment={table.rows[0].experiment}` writes to, {folder}."
         )
     jobs = _unfinished_jobs(sweep, runs, size)
+    # All jobs of a seed may have ended before they wrote anything.
+    found |= {int(name[5:]) for experiment, name in jobs if experiment in folders and name[5:].isdecimal()}
     return [
         _read_cell(experiment, seed, folder and folder / f"seed_{seed}", jobs.get((experiment, f"seed_{seed}")))
         for experiment, folder in folders.items()

@@ -347,6 +347,63 @@ def test_the_launchers_records_explain_missing_numbers(tmp_path):
     assert [status[f"table2_{name}"] for name in elsewhere] == ["missing"] * len(elsewhere)
 
 
+def write_job(sweep, experiment, seed, **record):
+    """The record of a job as the launcher leaves it."""
+    folder = sweep / f"{experiment}-{seed}"
+    folder.mkdir(parents=True)
+    overrides = [f"experiment={experiment}", "data=celebdf_v2", f"seed={seed}"]
+    (folder / "job.json").write_text(json.dumps({"program": "train train", "overrides": overrides, **record}))
+
+
+def test_the_table_marks_what_is_missing_until_a_rerun_completes(tmp_path):
+    """Crash, memory kill, hang, killed sweeper, never started, and a whole seed that never wrote a run."""
+    runs, sweep = tmp_path / "celebdf_v2" / "genconvit_ed_small", tmp_path / "multirun"
+    for row, seed in (("base", 0), ("base", 1), ("wl", 0), ("na", 0), ("rf", 0), ("wl_na", 0), ("rst", 0)):
+        make_run(runs, row, seed)
+    make_run(runs, "mep", 0, stages=3, done=1)
+    write_job(sweep, "table2_wl", 1, status="failed", exit_code=1)
+    write_job(sweep, "table2_na", 1, status="killed", signal="SIGKILL", exit_code=None, attempt=2)
+    write_job(sweep, "table2_rf", 1, status="timeout")
+    write_job(sweep, "table2_wl_na", 1, status="running")
+    write_job(sweep, "table2_base", 7, status="failed", exit_code=1)
+    expected = {
+        "table2_base": ("2 of 3", "failed: exit status 1, attempt 1"),
+        "table2_wl": ("1 of 3", "failed: exit status 1, attempt 1"),
+        "table2_na": ("1 of 3", "killed: SIGKILL, attempt 2"),
+        "table2_rf": ("1 of 3", "timeout"),
+        "table2_wl_na": ("1 of 3", "running when last recorded"),
+        "table2_rst": ("1 of 3", "missing"),
+        "table2_mep": ("0 of 3", "unfinished: stage 2 of 3"),
+    }
+    titles = {row.experiment: row.title for row in TABLE_2.rows}
+    assert marks(runs, tmp_path / "first", titles) == {titles[name]: mark for name, mark in expected.items()} | {
+        title: ("0 of 3", "missing") for name, title in titles.items() if name not in expected
+    }
+    for row, seed in (("wl", 1), ("na", 1), ("rf", 1), ("wl_na", 1), ("rst", 1), ("base", 7)):
+        make_run(runs, row, seed)
+    shutil.rmtree(runs / "table2_mep")
+    make_run(runs, "mep", 0, stages=3)
+    after = marks(runs, tmp_path / "second", titles)
+    assert after[titles["table2_base"]] == ("3 of 3",)
+    for name in ("table2_wl", "table2_na", "table2_rf", "table2_wl_na", "table2_rst"):
+        assert after[titles[name]] == ("2 of 3", "missing"), "only seed 7"
+    assert after[titles["table2_mep"]] == ("1 of 3", "missing")
+
+
+def marks(runs, output, titles):
+    """Title of each row -> the marks in the first table, which Markdown and page share."""
+    run_report(runs, output)
+    markdown, page = next(output.glob("*.md")).read_text(), next(output.glob("*.html")).read_text()
+    table = page[page.index("<table") : page.index("</table>")]
+    found = {}
+    for title in titles.values():
+        line = next(each for each in markdown.splitlines() if each.startswith(f"| {title} |"))
+        count, *statuses = line.split("|")[2].strip().split("<br>")
+        found[title] = (count, *(each for each in statuses if each != "missing" or len(statuses) == 1))
+        assert all(html.escape(each) in table for each in (count, *statuses)), title
+    return found
+
+
 def test_rows_differ_only_in_what_the_table_varies(tmp_path):
     """The resolved configurations of all rows of Table 2 have one protocol."""
     configs = [run_config(compose(f"experiment={row.experiment}"), "abc") for row in TABLE_2.rows]

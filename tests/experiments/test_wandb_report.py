@@ -11,7 +11,7 @@ from deepfake_ms.composition import compose
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import write_json
 from deepfake_ms.scoring.metrics import LEVELS, TITLES
-from deepfake_ms.training.run_folder import FORMAT
+from deepfake_ms.training.run_folder import new_record
 from experiments.wandb import __main__ as dashboard
 
 ROWS = dashboard.Rows("miniature", "small", ("table2_base", "table2_wl"), synthetic=True)
@@ -23,8 +23,8 @@ def write_runs(folder: Path, *names: str, data: str = "miniature") -> None:
         for seed in (0, 1):
             run = folder / name / f"seed_{seed}"
             config = {"data": {"name": data}, "model": {"name": "small"}}
-            record = {"format": FORMAT, "config": config, "config_sha256": "1", "synthetic": data == "miniature"}
-            write_json(run / "run.json", record)
+            about = dict.fromkeys(("prepared", "manifest_sha256", "code", "code_sha256"), "1") | {"libraries": {}}
+            write_json(run / "run.json", new_record(config, {**about, "synthetic": data == "miniature"}))
             (run / "wandb_id.txt").write_text("abcd1234")
 
 

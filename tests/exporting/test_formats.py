@@ -13,7 +13,7 @@ import torch
 from exported_run import crops_of, export
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.exporting import from_pretrained, graphs
+from deepfake_ms.exporting import from_pretrained, graphs, write
 from deepfake_ms.exporting.graphs import open_onnx, open_torch
 from deepfake_ms.exporting.parity import TOLERANCE, measure_parity
 from deepfake_ms.prediction.detector import load_detector
@@ -99,6 +99,17 @@ def test_parity_is_measured_on_all_faces_in_all_batches():
     faces[-1] = 1
     with pytest.raises(UserError, match="file differs"):
         measure_parity("file", score, lambda faces: np.zeros(len(faces)), faces)
+
+
+def test_an_empty_folder_is_filled_without_a_neighbour(tmp_path):
+    """As of a container: the folder is a mounted disk, and nothing beside it can be written."""
+    place = tmp_path / "mounted"
+    place.mkdir()
+    with write._replacing_empty(place) as part:
+        assert part.parent == place
+        assert [path.name for path in tmp_path.iterdir()] == ["mounted"]
+        (part / "file").write_text("content")
+    assert [path.name for path in place.iterdir()] == ["file"]
 
 
 def test_a_folder_in_use_is_kept(evaluated, tmp_path):

@@ -156,3 +156,61 @@ def test_every_example_runs(exported, card):
         exec(block.replace("FOLDER", str(exported.folder)), names)
         assert names["fake_probability"] == pytest.approx(exported.detector.probabilities(faces), abs=1e-6)
         assert np.isfinite(names["fake_probability"]).all()
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    """A copy of the run whose results can be damaged."""
+    return shutil.copytree(exported.run.folder, tmp_path / "seed_0")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("videos.csv", lambda content: None),
+        ("videos.csv", lambda content: content[: len(content) // 2]),
+        ("videos.csv", lambda content: b"hello\n"),
+        ("predictions.parquet", lambda content: None),
+        ("predictions.parquet", lambda content: content[: len(content) // 2]),
+        ("scores.json", lambda content: b""),
+        ("scores.json", lambda content: b"[]"),
+        ("scores.json", lambda content: content[: len(content) // 2]),
+    ],
+)
+def test_damaged_results_are_one_sentence(exported, copied, name, change):
+    """A killed evaluation leaves scores.json without videos.csv; half a table must not become a card."""
+    path = copied / "evaluation" / "test" / "selected" / name
+    content = change(path.read_bytes())
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(UserError, match=r"evaluation/test/selected .*run deepfake-ms evaluate run=\S+ again") as caught:
+        read_results(copied, exported.scores["checkpoint_sha256"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["test_data", "protocol_card", "frames", "coverage", "validation_thresholds", "own"])
+def test_scores_of_an_earlier_version_are_one_sentence(exported, copied, key):
+    path = copied / "evaluation" / "test" / "selected" / "scores.json"
+    scores = json.loads(path.read_text())
+    for value in (KeyError, "x", 3.5):
+        changed = {name: each for name, each in scores.items() if name != key or value is not KeyError}
+        write_json(path, changed if value is KeyError else {**scores, key: value})
+        with pytest.raises(UserError, match="again for that test set, or delete this folder"):
+            read_results(copied, exported.scores["checkpoint_sha256"])
+
+
+def test_a_damaged_audit_is_one_sentence(exported, tmp_path):
+    subsets = ["train"] * 25 + ["validation"] * 11 + ["test"] * 11
+    audit = audit_split(exported.run.faces.manifest, np.array(subsets), SplitPolicy(policy="video"))
+    path = tmp_path / "split_audit.json"
+    write_json(path, audit)
+    assert read_audit(tmp_path) == json.loads(path.read_text())
+    for key in ("subsets", "shared", "split"):
+        for value in (None, {}, "x", [1]):
+            write_json(path, {**audit, key: value})
+            if key == "shared" and value == {}:
+                continue
+            with pytest.raises(UserError, match=r"split_audit\.json .*restore it from a copy, or delete it"):
+                read_audit(tmp_path)
+    path.write_text("{")
+    with pytest.raises(UserError, match="is damaged or incomplete"):
+        read_audit(tmp_path)

@@ -1,13 +1,16 @@
 """``deepfake-ms predict``: arguments, exit status, what is printed and written."""
 
 import json
+import resource
 import shutil
 
 import pytest
 from drawn import SquareDetector, picture, write_video
 from odd_files import ODD, clip, image
 
+from deepfake_ms import predict
 from deepfake_ms.errors import UserError
+from deepfake_ms.prediction.outputs import _append
 from deepfake_ms.prediction.record import FIELDS
 
 
@@ -100,7 +103,7 @@ def test_exit_status_and_reasons(command, tmp_path):
         (["run=run", "a.mp4", "--report"], "add --output DIR"),
         (["run=run", "a.mp4", "--video"], "add --output DIR"),
         (["run=run", "a.mp4", "--min-frames", "0"], "--min-frames"),
-        (["run=run", "a.mp4", "--max-frames", "many"], "--max-frames: many: give a whole number of at least 1"),
+        (["run=run", "a.mp4", "--max-frames", "many"], "--max-frames: many is not a whole number of at least 1"),
         (["run=run", "a.mp4", "--device", "warp"], "--device warp cannot be used here"),
     ],
 )
@@ -192,3 +195,69 @@ def test_unusual_files_have_reports_and_videos(command, tmp_path):
     assert status == 0, errors
     assert len(list((tmp_path / "out").glob("*.html"))) == 7
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 5
+
+
+def test_results_of_an_earlier_command_are_not_scored(command, tmp_path):
+    """The output folder may lie in the folder that is searched."""
+    clip()(tmp_path / "in" / "a.mp4")
+    for _ in range(2):
+        status, out, _ = command("run=run", "in", "--output", "in/out", "--video", "--json")
+        assert (status, [line["file"] for line in lines(out)]) == (0, ["in/a.mp4"])
+    assert sorted(path.name for path in (tmp_path / "in" / "out").iterdir()) == ["a.mp4.mp4", "predictions.jsonl"]
+
+
+def test_annotated_copies_do_not_replace_videos(command, tmp_path):
+    (tmp_path / "in").mkdir()
+    clip()(tmp_path / "in" / "a.mp4")
+    clip()(tmp_path / "in" / "a.mp4.mp4")
+    before = (tmp_path / "in" / "a.mp4.mp4").read_bytes()
+    status, _, errors = command("run=run", "in", "--output", "in", "--video")
+    assert status == 2
+    assert "give another folder with --output" in errors
+    assert (tmp_path / "in" / "a.mp4.mp4").read_bytes() == before
+    assert command("run=run", "in", "--output", "in", "--json")[0] == 0
+
+
+def test_ctrl_c_keeps_what_is_scored(command, tmp_path, monkeypatch):
+    for name in ("a.mp4", "b.mp4"):
+        clip()(tmp_path / name)
+    real = predict.predict_file
+
+    def interrupted(detector, path, limits):
+        if path.name == "b.mp4":
+            raise KeyboardInterrupt
+        return real(detector, path, limits)
+
+    monkeypatch.setattr("deepfake_ms.predict.predict_file", interrupted)
+    status, out, errors = command("run=run", "a.mp4", "b.mp4", "--output", "out")
+    assert status == 130
+    assert "a.mp4" in out
+    assert "1 scored, 0 abstained, 0 not read" in errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert [line["file"] for line in lines((tmp_path / "out" / "predictions.jsonl").read_text())] == ["a.mp4"]
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path):
+    """Under a limit on the size of files, as on a full disk."""
+    path = tmp_path / "predictions.jsonl"
+    _append(path, b"x" * 99 + b"\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            _append(path, b"y" * 99 + b"\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"x" * 99 + b"\n"
+
+
+@pytest.mark.parametrize(
+    "option", ["--min-face=nan", "--min-face=-1", "--min-face=x", "--min-frames=0", "--min-frames=x"]
+)
+def test_impossible_limits_are_named(command, option):
+    status, _, errors = command("run=run", "a.mp4", option)
+    assert status == 2
+    assert option.partition("=")[2] in errors.splitlines()[-1]
+    assert "_at_least" not in errors

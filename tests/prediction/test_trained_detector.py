@@ -74,6 +74,15 @@ def test_damaged_facts_are_computed_again(moved, content):
     assert load_detector(folder).facts() == first.facts()
 
 
+def test_facts_with_a_missing_value_are_computed_again(moved):
+    folder, _ = moved
+    first = load_detector(folder)
+    facts = first.facts()
+    del facts["reference"]["limits"]["video"]
+    write_json(facts_of(folder), facts)
+    assert load_detector(folder).facts() == first.facts()
+
+
 def test_missing_faces_are_one_sentence(moved, trained, monkeypatch):
     folder, _ = moved
     facts_of(folder).unlink(missing_ok=True)

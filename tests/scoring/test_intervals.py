@@ -75,6 +75,19 @@ def test_interval_contains_the_mean_over_seeds(level):
     assert bootstrap_intervals({1: seeds[1]}, level, resamples=50)["sd"].isna().all()
 
 
+def test_large_tables_are_ranked_in_parts_with_the_same_result(monkeypatch):
+    table = _Table.of(simulate(0), 0.5, tuple(TITLES))
+    multiplicity = np.random.default_rng(0).integers(1, 4, (60, 11)).astype(float)
+    whole, ranked = table.score(multiplicity), []
+    real = _Table._rank
+    monkeypatch.setattr(
+        _Table, "_rank", lambda self, part, *counts: (ranked.append(part.shape), real(self, part, *counts))[1]
+    )
+    monkeypatch.setattr("deepfake_ms.scoring.intervals.LARGEST", 4 * 300)
+    assert table.score(multiplicity) == pytest.approx(whole, abs=1e-12)
+    assert ranked == [(60, 4), (60, 4), (60, 3)]
+
+
 def test_single_frame_videos_give_scipys_bootstrap():
     predictions = simulate(0, videos=200, frames=1)
     ours = bootstrap_intervals({0: predictions}, metrics=("auroc", "fake_error"), resamples=4000)

@@ -126,7 +126,8 @@ def test_only_one_process_trains_a_run(tmp_path):
 
 def test_a_record_survives_the_way_through_its_file(tmp_path):
     config = {"b": [1, 2], "a": {"x": 1.5}, "seed": 0}
-    record = new_record(config, {"code": "this"})
+    about = {"prepared": "faces", "manifest_sha256": "1", "code_sha256": "2", "synthetic": True, "libraries": {}}
+    record = new_record(config, {"code": "this", **about})
     assert record["config"] == {"a": {"x": 1.5}, "b": [1, 2], "seed": 0}
     write_json(tmp_path / "run.json", record)
     assert find_record(tmp_path, config) == record

@@ -151,6 +151,32 @@ def test_a_damaged_chain_is_named(tmp_path):
         read_chain(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("checkpoint", None),
+        ("checkpoint", 3),
+        ("checkpoint", "../other/best.ckpt"),
+        ("checkpoint", "/etc/passwd"),
+        ("sha256", ["0"]),
+        ("score", "low"),
+        ("steps", True),
+        ("trained_by", {}),
+        ("trained_by", [None]),
+        ("trained_by", [{}]),
+        ("more", 1),
+    ],
+)
+def test_impossible_handoffs_are_refused(undisturbed, tmp_path, key, value):
+    chain = json.loads((undisturbed / "chain.json").read_text())
+    (tmp_path / "chain.json").write_text(json.dumps(chain))
+    assert len(read_chain(tmp_path)) == len(chain["stages"])
+    chain["stages"][-1][key] = value
+    (tmp_path / "chain.json").write_text(json.dumps(chain))
+    with pytest.raises(UserError, match=r"chain\.json is damaged"):
+        read_chain(tmp_path)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.CrossEntropyLoss, "forward", lambda self, logits, labels: logits.sum() * float("nan"))
     with pytest.raises(UserError, match=r"NaN or infinite in stage 1_masked_eyes, epoch 1, batch 1: check"):

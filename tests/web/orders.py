@@ -25,6 +25,8 @@ def _obey(path: Path) -> str:
         raise ValueError(f"secret {path}")
     elif order == "refuse":
         raise UserError(argument)
+    elif order == "long":
+        return "x" * int(argument)
     elif order == "list":
         return " ".join(each.name for each in path.parent.iterdir())
     return f"{path.name} in {os.getpid()}"

@@ -19,6 +19,7 @@ from deepfake_ms.web.worker import CLOSED, FAILED, NOT_READY, Worker
 
 BOUNDS = Bounds(megabytes=0.002, answer_s=3, upload_s=1, visitors=3)
 GONE_S = 20
+HEAD = b"POST /score HTTP/1.1\r\nHost: localhost\r\nX-File-Name: a.txt\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_too_large(site, place):
 
 def test_slow_upload(site):
     with socket.create_connection(("127.0.0.1", site.port), timeout=GONE_S) as visitor:
-        visitor.sendall(b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhe")
+        visitor.sendall(HEAD + b"Content-Length: 10\r\n\r\nhe")
         reply = ""
         while "}" not in reply and (part := visitor.recv(4000).decode()):
             reply += part
@@ -133,7 +134,7 @@ def test_slow_upload(site):
 
 def test_upload_that_breaks_off(site, place):
     with socket.create_connection(("127.0.0.1", site.port), timeout=GONE_S) as visitor:
-        visitor.sendall(b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhe")
+        visitor.sendall(HEAD + b"Content-Length: 10\r\n\r\nhe")
         wait_until(lambda: list(place.iterdir()))
     wait_until(lambda: not list(place.iterdir()))
     assert site.upload("hello")[0] == 200
@@ -149,6 +150,51 @@ def test_answer_that_takes_too_long(site):
     }
     assert not is_alive(before)
     assert process_of(site.upload("hello")[1]) != before
+
+
+def test_visitor_who_does_not_read(site):
+    """The next one does not wait, and the places in the queue are free again."""
+    slow = []
+    for _ in range(BOUNDS.visitors):
+        visitor = socket.socket()
+        visitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        visitor.connect(("127.0.0.1", site.port))
+        visitor.sendall(HEAD + b"Content-Length: 12\r\n\r\nlong 8000000")
+        slow.append(visitor)
+        time.sleep(0.2)
+    start = time.monotonic()
+    while site.upload("hello")[0] == 503:
+        time.sleep(0.1)
+    assert time.monotonic() - start < GONE_S
+    for visitor in slow:
+        visitor.close()
+
+
+def test_page_from_elsewhere(site):
+    """A form or a script of another page can send no header of ours without asking first, which is refused."""
+    with socket.create_connection(("127.0.0.1", site.port), timeout=GONE_S) as visitor:
+        visitor.sendall(b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello")
+        assert visitor.recv(4000).startswith(b"HTTP/1.1 403")
+    with socket.create_connection(("127.0.0.1", site.port), timeout=GONE_S) as visitor:
+        visitor.sendall(b"OPTIONS /score HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n")
+        reply = visitor.recv(4000)
+    assert reply.startswith(b"HTTP/1.1 405")
+    assert b"access-control" not in reply.lower()
+
+
+def test_connections_without_a_request_are_closed(monkeypatch):
+    monkeypatch.setattr("deepfake_ms.web.server.REQUEST_S", 0.5)
+    with serve(orders.by_content) as site:
+        for beginning in (
+            b"",
+            b"POST /score HTTP/1.1\r\nHost: local",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET /",
+        ):
+            with socket.create_connection(("127.0.0.1", site.port), timeout=4) as visitor:
+                visitor.sendall(beginning)
+                while visitor.recv(4000):  # ends with the connection
+                    pass
+        assert site.upload("sleep 2")[1][-1]["report"], "a request in progress is not idle"
 
 
 def test_visitor_who_leaves(site):
