@@ -147,6 +147,8 @@ def _with_intervals(folder: Path, scores: dict[str, Any]) -> TestResult:
     videos = pd.read_csv(folder / VIDEOS_NAME)
     videos = videos.assign(sample_id=videos["video_id"], label=videos["label"].map(LABELS))
     units = {"frame": pd.read_parquet(folder / PREDICTIONS_NAME), "video": videos}
+    if not units["frame"]["video_id"].isin(videos["video_id"]).all():
+        raise ValueError(f"{VIDEOS_NAME} lacks videos of {PREDICTIONS_NAME}")
     seed, intervals = scores["seed"], {}
     for level in LEVELS:
         threshold = scores["validation_thresholds"][level]

@@ -120,7 +120,7 @@ def compute(table: PaperTable, cells: Sequence[Cell], published: dict[str, dict[
     frame = pd.DataFrame(lines).reindex(columns=COLUMNS)
     frame["table"] = table.number
     frame["row"] = frame["experiment"].map(table.title_of)
-    frame["compared_with"] = frame["compared_with"].fillna("")
+    frame["compared_with"] = frame["compared_with"].astype(object).fillna("")
     frame["seeds_agreeing"] = frame["seeds_agreeing"].astype("Int64")
     return Results(table, list(cells), published, frame)
 

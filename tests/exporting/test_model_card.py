@@ -167,7 +167,6 @@ def copied(exported, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("videos.csv", lambda content: None),
         ("videos.csv", lambda content: content[: len(content) // 2]),
         ("videos.csv", lambda content: b"hello\n"),
         ("predictions.parquet", lambda content: None),
@@ -178,13 +177,19 @@ def copied(exported, tmp_path):
     ],
 )
 def test_damaged_results_are_one_sentence(exported, copied, name, change):
-    """A killed evaluation leaves scores.json without videos.csv; half a table must not become a card."""
+    """Half a table must not become a card."""
     path = copied / "evaluation" / "test" / "selected" / name
     content = change(path.read_bytes())
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match=r"evaluation/test/selected .*run deepfake-ms evaluate run=\S+ again") as caught:
         read_results(copied, exported.scores["checkpoint_sha256"])
     assert "\n" not in str(caught.value)
+
+
+def test_a_killed_evaluation_has_no_card(exported, copied):
+    (copied / "evaluation" / "test" / "selected" / "videos.csv").unlink()
+    with pytest.raises(UserError, match=r"has no scores for its model card: run deepfake-ms evaluate run=\S+ first"):
+        read_results(copied, exported.scores["checkpoint_sha256"])
 
 
 @pytest.mark.parametrize("key", ["test_data", "protocol_card", "frames", "coverage", "validation_thresholds", "own"])

@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 def command(call, monkeypatch, brightness, tmp_path):
     """`deepfake-ms predict` with the detector of known answers."""
     monkeypatch.setattr("deepfake_ms.prediction.files._mtcnn", SquareDetector)
-    monkeypatch.setattr("deepfake_ms.predict.load_detector", lambda source, device: brightness)
+    monkeypatch.setattr("deepfake_ms.predict.load_detector", lambda *_: brightness)
     (tmp_path / "run").mkdir()
     return lambda *arguments: call("predict", f"run={tmp_path / 'run'}", *map(str, arguments))
 
