@@ -1,13 +1,14 @@
 """Pages that are also read on GitHub: links to files of the repository, and READMEs as pages of the site.
 
 A page that consists of one link to a Markdown file becomes that file. In all pages, links to such files lead to their
-pages, and links to other files of the repository become paths, because the site does not contain them.
+pages, and links to other files of the repository become paths, because the site does not contain them. Images are copied.
 """
 
 import os
 import re
 from pathlib import Path
 
+IMAGE = re.compile(r"!\[([^\]]*)\]\(([^):\s]+)\)")
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 NEEDS = {
@@ -70,7 +71,11 @@ class RepositoryPages:
             code = f"`{path.relative_to(self.repository).as_posix()}`"
             return code if label.strip("`") in code else f"{label} ({code})"
 
-        return LINK.sub(adapt, text)
+        def adapt_image(match: re.Match) -> str:
+            path = (origin / match.group(2)).resolve()
+            return f"![{match.group(1)}]({Path(os.path.relpath(path, page.parent)).as_posix()})"
+
+        return LINK.sub(adapt, IMAGE.sub(adapt_image, text))
 
 
 def shown_file(page: Path) -> Path | None:

@@ -52,6 +52,12 @@ def test_a_page_that_is_one_link_becomes_the_file(pages):
     )
 
 
+def test_an_image_of_a_file_that_becomes_a_page_is_found(pages):
+    readme = pages.docs.parent / "part" / "README.md"
+    readme.write_text("![curves](results/a.svg)")
+    assert adapted(pages, "parts/part") == "![curves](../../part/results/a.svg)"
+
+
 def test_a_broken_link_is_an_error(pages):
     with pytest.raises(ValueError, match=r"there is no .*missing"):
         adapted(pages, "start", "[x](../missing.md)")
