@@ -42,5 +42,11 @@ def setup(app):
     """Write the reference pages before Sphinx looks for pages, and adapt links while it reads them."""
     site_reference.write(DOCS / "reference")
     pages = site_links.RepositoryPages(DOCS)
-    app.connect("source-read", lambda app, name, source: pages.adapt(name, source))
+
+    def adapt(app, name: str, source: list[str]) -> None:
+        pages.adapt(name, source)
+        if shown := site_links.shown_file(DOCS / f"{name}.md"):
+            app.env.note_dependency(str(shown))  # Sphinx only watches the page itself
+
+    app.connect("source-read", adapt)
     return {"parallel_read_safe": False}

@@ -1,7 +1,8 @@
 """Pages that are also read on GitHub: links to files of the repository, and READMEs as pages of the site.
 
 A page that consists of one link to a Markdown file becomes that file. In all pages, links to such files lead to their
-pages, and links to other files of the repository become paths, because the site does not contain them. Images are copied.
+pages, and links to other files of the repository become paths, because the site does not contain them. Images are
+copied.
 """
 
 import os
