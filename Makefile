@@ -85,8 +85,8 @@ generalisation: $(INSTALLED)  ## train five detectors on drawn faces, test them 
 	for corpus in $(SHIFTS); do $(BIN)/deepfake-ms prepare data=$$corpus || exit; done
 	$(BIN)/deepfake-ms train -m hydra/launcher=isolated hydra.launcher.n_jobs=$(JOBS) data=miniature_shortcut \
 		split=official size=lite seed=0 experiment=table2_base,table2_na,table2_rf,table2_mep,table2_rf_mep
-	$(BIN)/deepfake-ms train -m hydra/launcher=isolated data=miniature split=official size=lite seed=0 \
-		experiment=table2_rf,table2_rf_mep
+	$(BIN)/deepfake-ms train -m hydra/launcher=isolated hydra.launcher.n_jobs=$(JOBS) data=miniature \
+		split=official size=lite seed=0 experiment=table2_rf,table2_rf_mep
 	$(BIN)/python -m experiments.generalisation --runs runs/miniature_shortcut/genconvit_ed_lite \
 		runs/miniature/genconvit_ed_lite
 
