@@ -108,7 +108,8 @@ def validated(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     )
     for test_set, labels in scores.groupby("test_set")["label"]:
         if labels.nunique() == 1:
-            only, other = labels.iloc[0], REAL + FAKE - labels.iloc[0]
+            only = int(labels.iloc[0])
+            other = REAL + FAKE - only
             raise UserError(
                 f"{path}: test set {test_set} has only {CLASS_NAMES[only]} videos: add the {CLASS_NAMES[other]} ones."
             )

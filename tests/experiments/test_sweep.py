@@ -39,7 +39,8 @@ def finish(run: PlannedRun, stages: int, **changed) -> dict:
     config = run_config(cfg, "not prepared yet") | changed
     entry = {"stage": "1", "checkpoint": "1/best.ckpt", "sha256": "", "score": 0.5, "steps": 3}
     write_json(run.folder / "chain.json", {"stages": [entry] * stages})
-    record = new_record(config, {"code_sha256": code_digest()})
+    about = {"code": "1.0", "code_sha256": code_digest(), "libraries": {}}
+    record = new_record(config, {**about, "prepared": "", "manifest_sha256": "", "synthetic": True})
     write_json(run.folder / "run.json", record)
     return record
 

@@ -67,6 +67,7 @@ GOOD = "t,a,1,real,.2\nt,a,2,real,.3\nt,b,1,fake,.9\n"
         (HEADER + GOOD + "t,c,,fake,.5\n", "line 5: test set t has scores with and without a frame: give every score"),
         (HEADER + GOOD + "t,a,3,fake,.5\n", "line 5: video a of test set t has both labels: correct one, or give"),
         (HEADER + GOOD + "u,a,1,fake,.5\n", "scores.csv: test set u has only fake videos: add the real ones."),
+        (HEADER + "u,a,1,1.0,.5\n", "scores.csv: test set u has only fake videos: add the real ones."),
         (HEADER + GOOD + "t,b,2,fake,.5,x\n", "scores.csv is not a readable csv file"),
     ],
 )
