@@ -81,7 +81,7 @@ SWEEP_AND_REPORT = $(BIN)/deepfake-ms train -m hydra/launcher=isolated hydra.lau
 
 SHIFTS := miniature_shortcut miniature shift_people shift_artefacts shift_compression
 
-generalisation: $(INSTALLED)  ## train five detectors on drawn faces, test them on five corpora and on degraded faces
+generalisation: $(INSTALLED)  ## train seven detectors on drawn faces, test them on five corpora and on degraded faces
 	for corpus in $(SHIFTS); do $(BIN)/deepfake-ms prepare data=$$corpus || exit; done
 	$(BIN)/deepfake-ms train -m hydra/launcher=isolated hydra.launcher.n_jobs=$(JOBS) data=miniature_shortcut \
 		split=official size=lite seed=0 experiment=table2_base,table2_na,table2_rf,table2_mep,table2_rf_mep

@@ -37,6 +37,8 @@ COMPRESSIONS = ("raw", "c23", "c40")
 _CELEB_DF = re.compile(r"(id\d+)(?:_(id\d+))?_\d{4}(?:_.*)?")
 _YOUTUBE = re.compile(r"\d{5}")
 _FACEFORENSICS = re.compile(r"(\d{3})(?:_(\d{3}))?")
+_DEEPFAKEDETECTION = re.compile(r"(\d+)(?:_(\d+))?__.+")
+_NAMES = (_CELEB_DF, _FACEFORENSICS, _DEEPFAKEDETECTION)
 
 
 @dataclass
@@ -131,7 +133,7 @@ def _entries(path: Path, compression: str) -> Iterator[tuple[str, str, list[Pure
 
 def _items(path: Path, level: Any) -> list[tuple[str, Any]]:
     if not isinstance(level, dict):
-        raise LAYOUT.error(f"{path} has another form: {str(level)[:40]!r} is no table")
+        raise LAYOUT.error(f"{path} has another form: {str(level)[:40]!r} is not a JSON object")
     return list(level.items())
 
 
@@ -152,7 +154,7 @@ def _method(name: str, class_name: str) -> str:
 
 
 def _listed(frame: str) -> PurePosixPath:
-    """The path in a list, perhaps written on Windows, without what must not lead out of the root."""
+    """The path in a list, perhaps written on Windows, without parts that could lead out of the root."""
     path = PurePosixPath(frame.replace("\\", "/"))
     return PurePosixPath(*(part for part in path.parts if part not in {path.anchor, ".", ".."}))
 
@@ -240,11 +242,11 @@ def _strictest(video: _Video) -> str:
 
 
 def _identities(video: str) -> tuple[str, ...]:
-    """The people in a video by its name, as in the layouts of Celeb-DF and FaceForensics++; else the name itself.
+    """The people in a video by its name, as in the layouts of Celeb-DF, FaceForensics++ and DeepFakeDetection.
 
-    The real video and its fakes of other corpora have the same name, and thus the same identity.
+    Any other name is an identity by itself: a real video and the fakes of the same name share it.
     """
-    if match := _CELEB_DF.fullmatch(video) or _FACEFORENSICS.fullmatch(video):
+    if match := next(filter(None, (names.fullmatch(video) for names in _NAMES)), None):
         return tuple(person for person in match.groups() if person)
     return (f"youtube_{video}",) if _YOUTUBE.fullmatch(video) else (video,)
 

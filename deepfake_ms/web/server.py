@@ -134,7 +134,7 @@ class Scoring:
 
     ``{"before": N}`` while N other files are ahead, ``{"scoring": true}``, and in the end ``{"report": HTML}`` or
     ``{"refused": SENTENCE}``. The file lies in a folder of its own, which is removed with the end of the request,
-    however it ends. A request must name its file: a page from elsewhere cannot add that header without asking first.
+    however it ends. A request must name its file in a header, which a page of another site cannot send.
 
     Args:
         worker: answers.

@@ -96,6 +96,19 @@ def test_lists_of_faceforensics_have_a_compression_and_windows_paths(touch, writ
         find_corpus("dataset_json", root, {"compression": "raw"})
 
 
+def test_people_of_deepfakedetection(touch, write, describe):
+    real, fake = (f"FaceForensics++/{name}/c23/frames" for name in ("original_sequences/actors", "DeepFakeDetection"))
+    video, swap = f"{real}/01__exit_phone_room", f"{fake}/01_02__exit_phone_room__YVGY8LOK"
+    levels = {
+        name: {"test": {"c23": {"video": entry(folder, "0")}}}
+        for name, folder in (("DFD_real", video), ("DFD_fake", swap))
+    }
+    write("DeepFakeDetection", levels)
+    found = describe(find_corpus("dataset_json", touch(f"{video}/0.png", f"{swap}/0.png")))
+    assert found[video] == ("real", "real", ("01",), None, "test")
+    assert found[swap] == ("fake", "DeepFakeDetection", ("01", "02"), None, "test")
+
+
 def test_folders_of_two_methods_are_not_taken_for_each_other(corpus, write):
     write("wav2lip_ff", {"wav2lip_Fake": {"test": {"000_003": entry("DF40/wav2lip/ff/frames/000_003", "000")}}})
     (corpus / "simswap" / "ff").rename(corpus / "ff")
@@ -140,7 +153,7 @@ def test_a_link_out_of_the_corpus_is_reported(corpus, tmp_path_factory):
     ("content", "message"),
     [
         ("{", r"bad.json is not readable as JSON"),
-        ("[]", r"bad.json has another form: '\[\]' is no table"),
+        ("[]", r"bad.json has another form: '\[\]' is not a JSON object"),
         ('{"a": {"a_Real": {"dev2": {}}}}', r"the subset 'dev2' of a_Real is not train, val or test"),
         ('{"a": {"a_Real": {"test": {"v": {"frames": "v/0.png"}}}}}', r"the video 'v' of a_Real has no list of frames"),
         ('{"a": {"a_Real": {"test": {"v": ["v/0.png"]}}}}', r"the video 'v' of a_Real has no list of frames"),
