@@ -29,6 +29,9 @@ def write_video(
     `options` are options of the container; `set_stream` is called with the stream before anything is encoded.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if codec == "libx265":  # with several threads, timestamps were out of order once in thousands of runs
+        parameters = (codec_options or {}).get("x265-params", "bframes=0")
+        codec_options = {"x265-params": f"pools=none:frame-threads=1:log-level=none:{parameters}"}
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=codec_options or {})
         stream.height, stream.width = images[0].shape[:2]

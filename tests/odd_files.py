@@ -110,7 +110,6 @@ def deep_colour(path: Path) -> None:
         codec="libx265",
         pixel_format="yuv420p10le",
         set_stream=set_stream,
-        codec_options={"x265-params": "log-level=none"},
     )
 
 

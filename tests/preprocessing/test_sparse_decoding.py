@@ -25,7 +25,7 @@ def x264(parameters="", **settings):
 
 
 def x265(parameters="", **settings):
-    return {"codec": "libx265", "codec_options": {"x265-params": f"log-level=0:{parameters}"}, **settings}
+    return {"codec": "libx265", "codec_options": {"x265-params": parameters}, **settings}
 
 
 UNEVEN = np.cumsum([0, *([0.02, 0.05, 0.4, 0.1, 0.05] * 12)][:60]).tolist()
