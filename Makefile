@@ -101,7 +101,7 @@ test-slow: $(INSTALLED)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
 
 reliability: $(INSTALLED)  ## run all fault tests and count in RELIABILITY.md how many faults were survived
-	$(BIN)/python -m pytest -m fault -n $(TEST_JOBS) --dist worksteal --reliability RELIABILITY.md
+	$(BIN)/python -m pytest -m fault -n $(TEST_JOBS) --dist worksteal --reliability=RELIABILITY.md
 
 gpu-check: $(INSTALLED)  ## check training and scoring on one GPU, in at most seven minutes
 	$(BIN)/python -m experiments.gpu_check

@@ -1,4 +1,4 @@
-"""Counts the faults that tests have tried and survived, and writes RELIABILITY.md: ``pytest --reliability FILE``.
+"""Counts the faults that tests have tried and survived, and writes RELIABILITY.md: ``pytest --reliability=FILE``.
 
 Tests with ``@pytest.mark.fault(group, what)`` count as one fault each, or as many as they record with
 ``record_property("tried", N)`` and ``record_property("survived", N)``.
