@@ -4,7 +4,6 @@ import difflib
 import errno
 import functools
 import io
-import os
 import runpy
 import signal
 import sys
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 from deepfake_ms.composition import CONFIG_FOLDER, complete_overrides, resolve_stage_choices
-from deepfake_ms.errors import UserError, sentence_of
+from deepfake_ms.errors import UserError, end_without_reader, sentence_of
 from deepfake_ms.launcher import isolated
 from deepfake_ms.provenance import code_version
 from deepfake_ms.quiet import hush
@@ -41,9 +40,6 @@ COMMANDS = {
     "compare": "test the differences between the scores of several detectors",
     "doctor": "check the installation and the machine",
 }
-
-READER_ENDED = 141
-"""Exit status of a command whose output is no longer read; shells give it to programs that SIGPIPE ends."""
 
 CHECKED_BY_RECEIVER = (
     *("data", "preparation", "seed", "workers", "trainer.lightning"),
@@ -157,8 +153,7 @@ def plain_entry_point(task: Callable[[], None]) -> Callable[[], None]:
             print_error("interrupted.")
             sys.exit(128 + signal.SIGINT)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
-            sys.exit(READER_ENDED)
+            end_without_reader()
         except (UserError, OSError) as error:
             if (sentence := _explain(error)) is None:
                 raise

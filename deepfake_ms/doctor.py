@@ -20,6 +20,7 @@ from deepfake_ms.checks.machine import (
 )
 from deepfake_ms.checks.self_test import check_self
 from deepfake_ms.checks.versions import check_packages, check_python, compromised_packages, package_versions
+from deepfake_ms.errors import end_without_reader
 from deepfake_ms.provenance import code_version
 
 CHECKS = (
@@ -38,6 +39,16 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead, for a bug report")
     as_json = parser.parse_args().json
+    try:
+        failed = _report(as_json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        end_without_reader()
+    sys.exit(1 if failed else 0)
+
+
+def _report(as_json: bool) -> bool:
+    """Print the findings; whether a check failed."""
     findings = []
     for finding in map(_without_paths, examine()):
         findings.append(finding)
@@ -49,7 +60,7 @@ def main() -> None:
     else:
         warnings = sum(finding.status == WARNING for finding in findings)
         print(f"{len(failed)} failed, {warnings} warning{'s' * (warnings != 1)}, {len(findings)} checks")
-    sys.exit(1 if failed else 0)
+    return bool(failed)
 
 
 def examine(checks: Iterable[Callable[[], Iterator[Finding]]] = CHECKS) -> Iterator[Finding]:

@@ -16,12 +16,18 @@ main()
 """
 
 
-@pytest.mark.parametrize("end", ["for number in range(100_000): print(number, flush=True)", "print('x' * 10**6)"])
-def test_a_reader_that_ends(end):
+@pytest.mark.parametrize(
+    "program",
+    [
+        PROGRAM.format("for number in range(100_000): print(number, flush=True)"),
+        PROGRAM.format("print('x' * 10**6)"),
+        "from deepfake_ms import doctor; doctor.main()",
+    ],
+    ids=["lines", "a long line", "doctor"],
+)
+def test_a_reader_that_ends(program):
     """Like ``| head -1``."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(end)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.read(1)
     process.stdout.close()
     errors = process.stderr.read()

@@ -160,6 +160,7 @@ def trainer(
     compile: bool = False,
     channels_last: bool = False,
     num_workers: int = 0,
+    background_checkpoints: bool = False,
     extra: tuple[Callback, ...] = (),
     **lightning,
 ) -> WatchedTrainer:
@@ -171,6 +172,7 @@ def trainer(
         channels_last=channels_last,
         matmul_precision="highest",
         save_every_n_steps=2,
+        background_checkpoints=background_checkpoints,
         timeout_s=60,
         num_workers=num_workers,
         extra=extra,

@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from deepfake_ms.files import link_or_copy
 from deepfake_ms.randomness import key
 from deepfake_ms.training.loss_watch import Batch, LossWatch
 
@@ -54,9 +53,7 @@ class ResumePoint(Callback):
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
-        if trainer.is_global_zero and self.path.is_file():
-            link_or_copy(self.path, previous_of(self.path))
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, storage_options=previous_of(self.path))
 
 
 def previous_of(last: Path) -> Path:

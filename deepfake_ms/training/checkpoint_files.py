@@ -3,14 +3,16 @@
 import pickle
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning_utilities.core.apply_func import apply_to_collection
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import writing
+from deepfake_ms.files import link_or_copy, writing
 
 _VERSION = "pytorch-lightning_version"
 """What Lightning asks of a checkpoint before anything else."""
@@ -47,7 +49,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
     disk is not atomic.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Path | str, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Path | str, storage_options: Path | None = None
+    ) -> None:
+        """Write a checkpoint; the file that it replaces, if any, is kept as `storage_options`."""
+        if storage_options and Path(path).is_file():
+            link_or_copy(Path(path), storage_options)
         with writing(Path(path)) as stream:
             target = _Target(stream)
             torch.save(checkpoint, target)
@@ -68,6 +75,53 @@ class AtomicCheckpoints(TorchCheckpointIO):
         if missing := [key for key in (_VERSION, "loops", "optimizer_states") if key not in content]:
             raise UserError(f"{path} cannot be resumed from, because it lacks {', '.join(missing)}: delete it.")
         return content
+
+
+class BackgroundCheckpoints(AtomicCheckpoints):
+    """Copies a checkpoint to CPU memory and writes it, in order with others, while training goes on.
+
+    At most two checkpoints wait to be written, the best one and the resume point of an epoch; the next save waits for
+    the older one. After a failed write none is written, and the next save, or `teardown`, raises its error. Lightning's
+    AsyncCheckpointIO copies on the GPU, which then reads the copy during later steps: CUDA graphs cannot be captured
+    meanwhile.
+    """
+
+    WAITING = 2
+
+    def __init__(self) -> None:
+        self.writer: ThreadPoolExecutor | None = None
+        self.writes: list[Future] = []
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Path | str, storage_options: Path | None = None
+    ) -> None:
+        if len(self.writes) == self.WAITING:
+            self.writes.pop(0).result()
+        copy = apply_to_collection(checkpoint, torch.Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
+        copy["state_dict"]._metadata = checkpoint["state_dict"]._metadata  # of torch's modules; copying drops it
+        before = self.writes[-1] if self.writes else None
+        write = super().save_checkpoint
+
+        def write_in_order() -> None:
+            if before:
+                before.result()
+            write(copy, path, storage_options)
+
+        self.writer = self.writer or ThreadPoolExecutor(max_workers=1)
+        self.writes.append(self.writer.submit(write_in_order))
+
+    def teardown(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            OSError: a checkpoint could not be written.
+        """
+        writes, self.writes = self.writes, []
+        if self.writer:
+            self.writer.shutdown()
+            self.writer = None
+        for each in writes:
+            each.result()
 
 
 def find_damage(path: Path) -> str | None:

@@ -243,6 +243,7 @@ class StageChain(Callback):
         self.handoff = trainer.strategy.broadcast(handoff, src=0)
 
     def _hand_on(self, trainer: L.Trainer) -> Handoff:
+        trainer.strategy.checkpoint_io.teardown()  # waits for checkpoints that are still being written
         previous_of(self.folder / f"{LAST}.ckpt").unlink(missing_ok=True)
         path = self.folder / f"{self.stage.carry}.ckpt"
         handoff = Handoff(

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from deepfake_ms.errors import UserError
-from deepfake_ms.training.checkpoint_files import AtomicCheckpoints
+from deepfake_ms.training.checkpoint_files import AtomicCheckpoints, BackgroundCheckpoints
 from deepfake_ms.training.detector import Detector
 
 STRATEGIES = ("auto", "ddp", "ddp_spawn")
@@ -67,6 +67,8 @@ class TrainerSettings:
             `torch.set_float32_matmul_precision`. Convolutions are 32-bit with highest, else TF32.
         channels_last: keep images and convolutions' weights as [B, H, W, C] in memory.
         save_every_n_steps: optimizer steps between two saves of last.ckpt, at least 1.
+        background_checkpoints: copy checkpoints to CPU memory and write them while training goes on. A kill then loses
+            at most three times `save_every_n_steps`, because up to two checkpoints wait to be written.
         timeout_s: seconds after which a process stops waiting for another one.
         num_workers: loader processes per device.
 
@@ -79,6 +81,7 @@ class TrainerSettings:
     channels_last: bool
     matmul_precision: str
     save_every_n_steps: int
+    background_checkpoints: bool
     timeout_s: int
     num_workers: int
 
@@ -156,6 +159,7 @@ class TrainerSettings:
                 timeout=timedelta(seconds=self.timeout_s),
                 broadcast_buffers=False,
             )
+        checkpoints = BackgroundCheckpoints() if self.background_checkpoints else AtomicCheckpoints()
         try:
             if strategy == "auto":
                 environment = LightningEnvironment()  # one process: SLURM's variables may be those of an allocation
@@ -167,7 +171,7 @@ class TrainerSettings:
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
-                plugins=[AtomicCheckpoints(), *([environment] if environment else [])],
+                plugins=[checkpoints, *([environment] if environment else [])],
                 callbacks=[ModelSwitches(self.compile, self.channels_last), *callbacks],
                 **arguments,
             )

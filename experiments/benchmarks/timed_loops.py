@@ -13,6 +13,7 @@ from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor
 
 from deepfake_ms.models.genconvit.ed import GenConViTED
+from deepfake_ms.training.checkpoint_files import AtomicCheckpoints, BackgroundCheckpoints
 from deepfake_ms.training.detector import Detector
 from deepfake_ms.training.optimization import build_optimizer
 
@@ -78,7 +79,7 @@ class AlternatingLoops(Callback):
         self.real: list[float] = []
         self.bare: dict[Loss, list[float]] = {}
         self.input_size = self.peak_bytes = 0
-        self.save_s = 0.0
+        self.saves_s: list[float] = []
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Detector, batch: dict, batch_idx: int) -> None:
         if batch_idx % (self.steps * trainer.accumulate_grad_batches):
@@ -121,7 +122,11 @@ class AlternatingLoops(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Detector, *_) -> None:
         if trainer.is_last_batch:
-            start = clock(pl_module.device)
-            path = Path(trainer.checkpoint_callback.dirpath) / "timed.ckpt"
-            trainer.save_checkpoint(path)
-            self.save_s = clock(pl_module.device) - start
+            own = trainer.strategy.checkpoint_io
+            for writer in (AtomicCheckpoints(), BackgroundCheckpoints()):
+                trainer.strategy.checkpoint_io = writer
+                start = clock(pl_module.device)
+                trainer.save_checkpoint(Path(trainer.checkpoint_callback.dirpath) / "timed.ckpt")
+                self.saves_s.append(clock(pl_module.device) - start)
+                writer.teardown()
+            trainer.strategy.checkpoint_io = own

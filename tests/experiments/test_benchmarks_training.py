@@ -22,7 +22,8 @@ def test_every_loop_is_timed(plan, switch):
     assert min(measured.real + measured.bare + measured.two_passes) > 0
     assert measured.input_size == 112
     assert measured.peak_bytes > 0
-    assert measured.save_s > 0
+    assert len(measured.saves_s) == 2
+    assert min(measured.saves_s) > 0
 
 
 @pytest.mark.parametrize("switch", ["none", "accumulate_grad_batches"])

@@ -8,13 +8,15 @@ import sys
 import time
 
 import pytest
-from whole_run import BASE, FAMILIES, Workshop, alive_in, assert_as_undisturbed, choose_kills, wait_for_end
+from whole_run import BASE, FAMILIES, SAVED_EVERY, Workshop, alive_in, assert_as_undisturbed, choose_kills, wait_for_end
 from writes import kill_at
 
+from deepfake_ms.training.checkpoint_files import BackgroundCheckpoints
 from deepfake_ms.training.stage_chain import read_chain
 
 AT_WRITES, AT_TIMES = 43, 7
 """Kills of one process: before and inside writes of every kind, and at random times."""
+AT_WRITES_IN_BACKGROUND = 10
 AT_WRITES_OF_TWO, AT_TIMES_OF_TWO = 14, 6
 LONGEST_S = 4
 
@@ -54,6 +56,17 @@ def test_killed_at_a_write(undisturbed, workshop, number):
     assert is_killed(*workshop.start(choose_kills(undisturbed.writes(), AT_WRITES)[number]))
     assert workshop.start() == [0], workshop.printed
     assert_as_undisturbed(workshop, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("Kills", "one process that writes checkpoints in the background")
+@pytest.mark.parametrize("number", range(AT_WRITES_IN_BACKGROUND))
+def test_killed_at_a_write_in_the_background(undisturbed, workshop, number):
+    more = ["trainer.background_checkpoints=true"]
+    kills = choose_kills([write for write in undisturbed.writes() if write.path.endswith(".ckpt")], 20)
+    assert is_killed(*workshop.start(kills[number], more=more))
+    assert workshop.start(more=more) == [0], workshop.printed
+    assert_as_undisturbed(workshop, undisturbed, lost=SAVED_EVERY * (1 + BackgroundCheckpoints.WAITING))
 
 
 @pytest.mark.slow

@@ -206,12 +206,14 @@ def alive_in(sessions: set[int]) -> list[int]:
     return found
 
 
-def assert_as_undisturbed(found: Workshop, undisturbed: Workshop, kills: int = 1, ranks: int = 1) -> None:
+def assert_as_undisturbed(
+    found: Workshop, undisturbed: Workshop, kills: int = 1, ranks: int = 1, lost: int = SAVED_EVERY
+) -> None:
     """What must hold once a killed run has been run again to its end.
 
     The stages and their weights, the learning curves, predictions and scores are those of the undisturbed run; nothing
     temporary is left; every face of the balanced training set was used once per epoch, apart from batches that are cut
-    off; and each kill cost at most `SAVED_EVERY` optimizer steps.
+    off; and each kill cost at most `lost` optimizer steps.
     """
     run, other = found.run, undisturbed.run
     ours, theirs = read_chain(run), read_chain(other)
@@ -232,10 +234,10 @@ def assert_as_undisturbed(found: Workshop, undisturbed: Workshop, kills: int = 1
     ]
     assert left == []
     assert list((found.folder / "tmp").rglob("*")) == []
-    assert_every_face_once(found, undisturbed, kills, ranks)
+    assert_every_face_once(found, undisturbed, kills * lost, ranks)
 
 
-def assert_every_face_once(found: Workshop, undisturbed: Workshop, kills: int, ranks: int) -> None:
+def assert_every_face_once(found: Workshop, undisturbed: Workshop, lost: int, ranks: int) -> None:
     """See `assert_as_undisturbed`."""
     ours, theirs = (read_witness(each, ranks) for each in (found, undisturbed))
     assert (
@@ -255,7 +257,7 @@ def assert_every_face_once(found: Workshop, undisturbed: Workshop, kills: int, r
         assert set(faces.values()) == {1}
         assert len(balanced) - len(faces) < 4  # only an incomplete last batch is left out
     for rank in range(ranks):
-        assert (ours["rank"] == rank).sum() - (effective[0]["rank"] == rank).sum() <= SAVED_EVERY * kills
+        assert (ours["rank"] == rank).sum() - (effective[0]["rank"] == rank).sum() <= lost
 
 
 def read_witness(workshop: Workshop, ranks: int = 1) -> pd.DataFrame:

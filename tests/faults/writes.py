@@ -52,6 +52,8 @@ class WriteWatch:
         self.folder, self.kill, self.counts = str(folder.resolve()), kill, Counter()
         self.limited = False
         self.notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        if kill and kill.written is not None:  # here, because the write may be another thread's
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN if kill.survivable else signal.SIG_DFL)
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, arguments: tuple) -> None:
@@ -74,7 +76,6 @@ class WriteWatch:
             os.kill(os.getpid(), signal.SIGKILL)
         else:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN if self.kill.survivable else signal.SIG_DFL)
             self.limited = True
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.kill.written, resource.RLIM_INFINITY))
 

@@ -91,6 +91,15 @@ def test_killed_again_and_again_it_ends_with_the_same_weights(prepared, undistur
     assert_same_run(run, undisturbed)
 
 
+def test_checkpoints_written_in_the_background_are_the_same_even_after_kills(prepared, undisturbed, tmp_path):
+    run, background = tmp_path / "run", {"background_checkpoints": True}
+    for moment in (8, 21):
+        assert train_in_process(run, prepared, switches=background, kill=(0, moment)) == -signal.SIGKILL
+    assert train_in_process(run, prepared, switches=background, kill=(0, 3, signal.SIGTERM)) == 143
+    assert train_in_process(run, prepared, switches=background) == 0
+    assert_same_run(run, undisturbed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", range(1, 106))
 def test_interrupted_at_any_moment_it_ends_with_the_same_weights(prepared, undisturbed, tmp_path, moment):
