@@ -1,4 +1,4 @@
-"""Atomic file writes, file names of limited length, and hashes."""
+"""Atomic file writes, lines that are appended whole, file names of limited length, and hashes."""
 
 import hashlib
 import json
@@ -113,6 +113,32 @@ def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
     """Write `content` to `path`, see `writing`."""
     with writing(path) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line and put it on disk; after an error, the file is as before.
+
+    An incomplete last line, which a killed process has left, is removed first.
+
+    Raises:
+        OSError: the file cannot be written, e.g. because the disk is full; its `filename` is `path`.
+    """
+    remaining = f"{line}\n".encode()
+    with path.open("a+b", buffering=0) as stream:
+        end = stream.seek(0, os.SEEK_END)
+        stream.seek(max(end - 1, 0))
+        if stream.read() != b"\n":
+            stream.seek(0)
+            end = stream.read().rfind(b"\n") + 1
+        try:
+            stream.truncate(end)
+            while remaining:
+                remaining = remaining[stream.write(remaining) :]
+            os.fsync(stream.fileno())
+        except OSError as error:
+            stream.truncate(end)
+            error.filename = str(path)
+            raise
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,13 +1,14 @@
 """Atomic writes, names of limited length and hashes."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from deepfake_ms.files import limit_name, remove_abandoned, replacing, sha256_of, write_atomically
+from deepfake_ms.files import append_line, limit_name, remove_abandoned, replacing, sha256_of, write_atomically
 
 
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
@@ -25,6 +26,29 @@ def test_a_failed_write_names_the_file_and_not_its_partial_one(tmp_path, monkeyp
     with pytest.raises(OSError, match="disk full") as caught:
         write_atomically(tmp_path / "value.txt", "new")
     assert caught.value.filename == str(tmp_path / "value.txt")
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path):
+    """Under a limit on the size of files, as on a full disk."""
+    path = tmp_path / "log.jsonl"
+    append_line(path, "x" * 99)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            append_line(path, "y" * 99)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"x" * 99 + b"\n"
+
+
+@pytest.mark.parametrize("left", ["", "one\n", "one\ntw", "on", "\n"])
+def test_an_incomplete_line_of_a_killed_process_is_removed(tmp_path, left):
+    path = tmp_path / "log.jsonl"
+    path.write_text(left)
+    append_line(path, "new")
+    assert path.read_text() == left[: left.rfind("\n") + 1] + "new\n"
 
 
 def test_only_abandoned_parts_are_removed(tmp_path):

@@ -93,7 +93,7 @@ def split_manifest(manifest: pd.DataFrame, policy: SplitPolicy) -> pd.Series:
         else:
             subset_of_video = _official(videos, policy.fractions, generator)
         subset_of_face = labelled.set_index("sample_id")["video_id"].map(subset_of_video)
-    subsets = manifest["sample_id"].map(subset_of_face).fillna(UNUSED).rename("subset").astype(object)
+    subsets = manifest["sample_id"].map(subset_of_face).astype(object).fillna(UNUSED).rename("subset")
     if policy.held_out_methods:
         subsets = subsets.where(~is_held_out(manifest, policy) | (subsets == "test"), UNUSED)
     return subsets
@@ -162,6 +162,8 @@ def _assign_stratified(labels: pd.Series, fractions: tuple[float, ...], generato
 
 def _assign_people(videos: pd.DataFrame, fractions: tuple[float, ...], generator: np.random.Generator) -> pd.Series:
     """Assign each video to a subset such that no person is in two; `fractions` may cover fewer than three subsets."""
+    if videos.empty:
+        return pd.Series(dtype=object)
     casts = [
         [str(identity) for identity in identities] or [f"video {video}"]
         for video, identities in videos["identities"].items()

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,7 @@ from deepfake_ms.data.dataset import LABELS
 from deepfake_ms.data.loaders import evaluation_loader
 from deepfake_ms.errors import UserError
 from deepfake_ms.evaluation.test_set import TestSet
-from deepfake_ms.files import write_atomically
+from deepfake_ms.files import append_line, write_atomically
 from deepfake_ms.provenance import code_version
 from deepfake_ms.training.detector import Detector
 from deepfake_ms.training.run import Run
@@ -171,10 +170,7 @@ class _WritePredictions(Callback):
         if self.log_path is None or not trainer.is_global_zero:
             return
         entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **self.about}
-        with self.log_path.open("a") as stream:
-            stream.write(json.dumps(entry) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(self.log_path, json.dumps(entry))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Detector) -> None:
         if not trainer.is_global_zero:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deepfake_ms.datasets.source import portable
 from deepfake_ms.errors import UserError
-from deepfake_ms.files import limit_name
+from deepfake_ms.files import append_line, limit_name
 from deepfake_ms.prediction.detector import TrainedDetector
 from deepfake_ms.prediction.files import VideoPrediction
 from deepfake_ms.prediction.verdict import Limits
@@ -36,7 +36,7 @@ class Outputs:
         Returns:
             Sentences about what could not be written.
         """
-        _append(self._folder / LINES_NAME, f"{line}\n".encode("ascii"))
+        append_line(self._folder / LINES_NAME, line)
         if prediction.problem:
             return []
         path, problems = self._folder / self._name(prediction.path), []
@@ -58,19 +58,6 @@ class Outputs:
         name = next(each for each in (stem, *(f"{stem}~{n}" for n in range(2, 10**6))) if each not in self._names)
         self._names.add(name)
         return name
-
-
-def _append(path: Path, line: bytes) -> None:
-    """Append a line, or nothing if the disk is full."""
-    with path.open("ab", buffering=0) as stream:
-        before = stream.tell()
-        try:
-            while line:
-                line = line[stream.write(line) :]
-        except OSError as error:
-            stream.truncate(before)
-            error.filename = str(path)
-            raise
 
 
 @contextmanager

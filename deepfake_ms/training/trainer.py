@@ -103,6 +103,8 @@ class TrainerSettings:
             raise UserError("trainer.lightning.precision=16-mixed needs a GPU: on a CPU choose bf16-mixed or 32-true.")
         if (strategy := self.lightning.get("strategy", "auto")) not in STRATEGIES:
             raise UserError(f"trainer.lightning.strategy={strategy} is unknown; choose from {', '.join(STRATEGIES)}.")
+        if strategy != "auto" and self.lightning.get("sync_batchnorm") and self.lightning.get("accelerator") == "cpu":
+            raise UserError("trainer.lightning.sync_batchnorm needs GPUs if there are several processes: leave it out.")
         if self.compile not in COMPILE:
             raise UserError(f"trainer.compile={self.compile} is unknown; choose from false, true, {REDUCE_OVERHEAD}.")
         if self.compile == REDUCE_OVERHEAD and accumulated > 1:

@@ -46,7 +46,7 @@ class Sweep:
     def run(self, *arguments: str, **options: str) -> tuple[int, str]:
         """Exit status and output."""
         process = self.start(*arguments, **options)
-        printed, _ = process.communicate(timeout=2 * MAX_WAIT_S)
+        printed, _ = process.communicate(timeout=4 * MAX_WAIT_S)
         return process.returncode, printed
 
     def records(self) -> dict[str, dict]:

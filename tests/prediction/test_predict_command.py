@@ -1,7 +1,6 @@
 """``deepfake-ms predict``: arguments, exit status, what is printed and written."""
 
 import json
-import resource
 import shutil
 
 import pytest
@@ -10,7 +9,6 @@ from odd_files import ODD, clip, image
 
 from deepfake_ms import predict
 from deepfake_ms.errors import UserError
-from deepfake_ms.prediction.outputs import _append
 from deepfake_ms.prediction.record import FIELDS
 
 
@@ -236,21 +234,6 @@ def test_ctrl_c_keeps_what_is_scored(command, tmp_path, monkeypatch):
     assert "interrupted" in errors
     assert "Traceback" not in errors
     assert [line["file"] for line in lines((tmp_path / "out" / "predictions.jsonl").read_text())] == ["a.mp4"]
-
-
-def test_a_full_disk_leaves_whole_lines(tmp_path):
-    """Under a limit on the size of files, as on a full disk."""
-    path = tmp_path / "predictions.jsonl"
-    _append(path, b"x" * 99 + b"\n")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (150, before[1]))
-    try:
-        with pytest.raises(OSError, match="too large") as caught:
-            _append(path, b"y" * 99 + b"\n")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert caught.value.filename == str(path)
-    assert path.read_bytes() == b"x" * 99 + b"\n"
 
 
 @pytest.mark.parametrize(
