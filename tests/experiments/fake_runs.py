@@ -112,3 +112,10 @@ def make_run(
 
 def run_report(runs, output, *arguments):
     main(["--runs", str(runs), "--output", str(output), "--resamples", "100", *arguments])
+
+
+def scores_of(written, row, seed):
+    """Labels, P(fake) and the whole table of predictions of a run in the report of `conftest.py`."""
+    folder = written / "runs" / "drawn" / "tiny" / f"table2_{row}" / f"seed_{seed}"
+    table = pd.read_parquet(folder / SCORED / "predictions.parquet")
+    return table["label"], table["fake_probability"], table
