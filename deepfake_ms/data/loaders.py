@@ -1,6 +1,10 @@
 """The loaders of one curriculum stage, and of a test set."""
 
+import functools
+import os
 import signal
+import threading
+import time
 
 import cv2
 import lightning as L
@@ -14,6 +18,7 @@ from deepfake_ms.errors import UserError
 
 _WORKER_GRACE_S = 2
 """Seconds after which a loader process ends that has received SIGTERM."""
+_PARENT_CHECK_S = 1
 
 
 class StageData(L.LightningDataModule):
@@ -95,7 +100,7 @@ def loading(batch_size: int, num_workers: int) -> dict:
         "persistent_workers": num_workers > 0,
         "pin_memory": torch.cuda.is_available(),
         "collate_fn": _unchanged,
-        "worker_init_fn": _start_worker,
+        "worker_init_fn": functools.partial(_start_worker, os.getpid()),
         # Each start of a loader draws a base seed from the global generator; a resumed run has one more start.
         "generator": torch.Generator(),
     }
@@ -118,7 +123,8 @@ def _unchanged(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return batch
 
 
-def _start_worker(worker: int) -> None:
+def _start_worker(parent: int, worker: int) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     cv2.setNumThreads(0)  # OpenCV's thread pool does not survive a fork
     # A signal to the whole job (Ctrl-C, SLURM) also reaches the workers, which the main process needs until it has
     # finished its step. It ends them itself; after a SIGTERM, SIGALRM ends it a few seconds later.
@@ -127,3 +133,13 @@ def _start_worker(worker: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE_S))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended.
+
+    torch's own watch begins later, and misses a parent that has ended before: such a worker would wait forever.
+    """
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_S)
+    os._exit(1)

@@ -1,6 +1,9 @@
 """The loaders of a stage: which faces, in which order, and independence of the number of workers and processes."""
 
+import select
 import shutil
+import subprocess
+import sys
 from itertools import chain
 from types import SimpleNamespace
 
@@ -167,3 +170,31 @@ def test_a_missing_crop_is_one_sentence_also_from_a_worker(manifest, prepared, t
     with pytest.raises(UserError) as error:
         list(evaluation_loader(faces, 2, num_workers))
     assert sentence_of(error.value) == f"{crop} is missing: delete {folder} and prepare the corpus again."
+
+
+ORPHAN = """
+import os
+import time
+
+from deepfake_ms.data.loaders import loading
+
+start_worker = loading(1, 1)["worker_init_fn"]
+child = os.fork()
+if child:
+    print(child, flush=True)
+    os._exit(0)
+time.sleep(0.5)
+assert os.getppid() != start_worker.args[0]
+start_worker(0)
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_starts_after_its_parent_was_killed_ends():
+    process = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True)
+    child = int(process.stdout.readline())
+    assert process.wait(60) == 0
+    # The child has the pipe, too, which ends with it.
+    readable, _, _ = select.select([process.stdout], [], [], 10)
+    assert readable, f"process {child} is left"
+    assert process.stdout.read() == ""
