@@ -95,6 +95,9 @@ class BackgroundCheckpoints(AtomicCheckpoints):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Path | str, storage_options: Path | None = None
     ) -> None:
+        if "state_dict" not in checkpoint:  # weights that a spawned process hands to its parent, which waits for them
+            super().save_checkpoint(checkpoint, path)
+            return
         if len(self.writes) == self.WAITING:
             self.writes.pop(0).result()
         copy = apply_to_collection(checkpoint, torch.Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))

@@ -62,8 +62,9 @@ def test_two_nodes_give_the_weights_of_two_processes(faces, on_two, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.fault("Ranks", "started by ddp_spawn")
-def test_spawned_processes_give_the_same_weights(faces, on_two, tmp_path):
-    trainer = json.dumps({"devices": 2, "strategy": "ddp_spawn"})
+@pytest.mark.parametrize("background", [False, True], ids=["", "checkpoints in the background"])
+def test_spawned_processes_give_the_same_weights(faces, on_two, tmp_path, background):
+    trainer = json.dumps({"devices": 2, "strategy": "ddp_spawn", "background_checkpoints": background})
     process = start([sys.executable, PROGRAM, "run", str(faces), "--trainer", trainer], tmp_path)
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said

@@ -10,12 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from whole_run import BASE, FAMILIES, Workshop, assert_as_undisturbed
+from whole_run import BASE, FAMILIES, SAVED_EVERY, Workshop, assert_as_undisturbed
 from writes import kill_at
 
 from deepfake_ms.datasets import find_corpus
 from deepfake_ms.errors import UserError
 from deepfake_ms.files import remove_abandoned
+from deepfake_ms.training.checkpoint_files import BackgroundCheckpoints
 from deepfake_ms.training.run_folder import only_start
 
 WRITTEN = (
@@ -50,6 +51,21 @@ def test_a_full_disk_is_one_sentence_and_the_run_continues(undisturbed, workshop
     assert not list(workshop.folder.rglob("*.part"))
     assert workshop.start() == [0], workshop.printed
     assert_as_undisturbed(workshop, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("Storage", "disk full while a checkpoint is written in the background")
+@pytest.mark.parametrize("place", [0, 3, -1])
+def test_a_full_disk_in_the_background_is_one_sentence_and_the_run_continues(undisturbed, workshop, place):
+    writes, more = undisturbed.writes(), ["trainer.background_checkpoints=true"]
+    saves = [number for number, write in enumerate(writes) if write.event == "open" and write.path.endswith(".ckpt")]
+    (code,) = workshop.start(kill_at(writes, saves[place], 0, survivable=True), more=more)
+    assert code == 2, workshop.printed
+    assert "the file is too large: raise the limit (ulimit -f); the same command continues" in workshop.printed
+    assert "Traceback" not in workshop.printed
+    assert not list(workshop.folder.rglob("*.part"))
+    assert workshop.start(more=more) == [0], workshop.printed
+    assert_as_undisturbed(workshop, undisturbed, lost=SAVED_EVERY * (1 + BackgroundCheckpoints.WAITING))
 
 
 def in_own_mounts(folder: Path, script: str) -> subprocess.CompletedProcess:

@@ -118,6 +118,12 @@ def test_training_goes_on_while_its_state_is_written(tmp_path, slow_disk):
     assert read_checkpoint(tmp_path / "previous.ckpt")["step"] == 1
 
 
+def test_weights_of_a_spawned_process_are_written_at_once(tmp_path):
+    """Lightning hands them to the process that has started it, which reads the file when it has ended."""
+    BackgroundCheckpoints().save_checkpoint(checkpoint(1.0)["state_dict"], tmp_path / ".temp.ckpt")
+    assert torch.equal(read_checkpoint(tmp_path / ".temp.ckpt")["0"], torch.ones(100, 100))
+
+
 def test_a_third_checkpoint_waits_for_the_first(tmp_path, slow_disk):
     io = BackgroundCheckpoints()
     for number in range(2):
