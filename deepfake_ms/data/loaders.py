@@ -19,6 +19,7 @@ from deepfake_ms.errors import UserError
 _WORKER_GRACE_S = 2
 """Seconds after which a loader process ends that has received SIGTERM."""
 _PARENT_CHECK_S = 1
+"""Seconds between two looks of a loader process whether its parent is still there."""
 
 
 class StageData(L.LightningDataModule):
@@ -138,7 +139,8 @@ def _start_worker(parent: int, worker: int) -> None:
 def _end_with(parent: int) -> None:
     """End this process when its parent has ended.
 
-    torch's own watch begins later, and misses a parent that has ended before: such a worker would wait forever.
+    torch notes the parent later than this. If the parent has ended by then, torch never notices, and the loader process
+    would wait forever.
     """
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_S)

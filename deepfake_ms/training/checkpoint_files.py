@@ -78,15 +78,17 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class BackgroundCheckpoints(AtomicCheckpoints):
-    """Copies a checkpoint to CPU memory and writes it, in order with others, while training goes on.
+    """Copies checkpoints to CPU memory and writes them one after the other while training goes on.
 
-    At most two checkpoints wait to be written, the best one and the resume point of an epoch; the next save waits for
-    the older one. After a failed write none is written, and the next save, or `teardown`, raises its error. Lightning's
-    AsyncCheckpointIO copies on the GPU, which then reads the copy during later steps: CUDA graphs cannot be captured
-    meanwhile.
+    At most two checkpoints wait to be written: the best one and the resume point of an epoch. A third save waits for
+    the first write. After a failed write nothing more is written; a later save, or `teardown`, raises the error.
+
+    Lightning's AsyncCheckpointIO keeps its copy on the GPU and reads it there during later steps, when CUDA graphs may
+    be captured.
     """
 
     WAITING = 2
+    """Checkpoints that may wait to be written."""
 
     def __init__(self) -> None:
         self.writer: ThreadPoolExecutor | None = None
