@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from deepfake_ms.errors import UserError
 from deepfake_ms.training.checkpoint_files import AtomicCheckpoints, BackgroundCheckpoints
 from deepfake_ms.training.detector import Detector
+from deepfake_ms.training.memory import keep_freed_memory
 
 STRATEGIES = ("auto", "ddp", "ddp_spawn")
 MATMUL_PRECISIONS = ("highest", "high", "medium")
@@ -149,6 +150,9 @@ class TrainerSettings:
         Raises:
             UserError: Lightning rejects the settings, e.g. because there is no such accelerator here.
         """
+        keep_freed_memory()
+        # Deterministic mode would fill new memory with NaN, for operations that read it before they write to it.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         torch.set_float32_matmul_precision(self.matmul_precision)
         torch.backends.cudnn.allow_tf32 = self.matmul_precision != "highest"  # of convolutions; torch allows it
         settings = dict(self.lightning)

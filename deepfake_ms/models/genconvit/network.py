@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from deepfake_ms.errors import UserError
 from deepfake_ms.labels import CLASS_NAMES
 from deepfake_ms.models.base import DetectionModel
+from deepfake_ms.models.genconvit.frozen_layers import features_of_both
 from deepfake_ms.models.genconvit.hybrid import IdlePatchEmbed, attend_over_feature_map
 from deepfake_ms.models.genconvit.released_weights import load_released_weights
 from deepfake_ms.models.timm_models import create_timm_model
@@ -112,7 +113,8 @@ class GenConViTNetwork(DetectionModel):
         BatchNorm, its training statistics then cover images and reconstructions together.
         """
         if first.shape == second.shape:
-            vectors = self.feature_vectors(torch.cat([first, second])).unflatten(0, (2, -1)).unbind()
+            features = features_of_both(self.backbone, first, second)
+            vectors = self._vectors(features, self.feature_map).unflatten(0, (2, -1)).unbind()
         else:
             vectors = (self.feature_vectors(first), self.feature_vectors(second))
         return self.decide(*vectors)
@@ -136,10 +138,12 @@ class GenConViTNetwork(DetectionModel):
             image: images or reconstructions.
             feature_map: passes on the backbone's feature map instead of `self.feature_map`, to tell the views apart.
         """
-        passed_on = feature_map or self.feature_map
+        return self._vectors(self.backbone.forward_features(image), feature_map or self.feature_map)
+
+    def _vectors(self, features: Tensor, feature_map: nn.Module) -> Tensor:
         if self.swin == "live":
-            return self.embedder(passed_on(self.backbone(image)))
-        return self.backbone.forward_head(passed_on(self.backbone.forward_features(image)))
+            return self.embedder(feature_map(self.backbone.forward_head(features)))
+        return self.backbone.forward_head(feature_map(features))
 
     def in_unit_range(self, image: Tensor) -> Tensor:
         """Undo the normalisation: images in 0..1, which the reconstruction loss compares reconstructions with.

@@ -1,0 +1,102 @@
+"""Frozen first layers of a backbone: the same gradients, and no backward pass for the image."""
+
+import pytest
+import torch
+from torch import nn
+
+from deepfake_ms.models import build_model
+from deepfake_ms.models.genconvit.frozen_layers import features_of_both
+from deepfake_ms.training.detector import find_parts
+
+SETTINGS = {
+    "name": "genconvit_ed",
+    "backbone": "tf_efficientnet_lite0.in1k",
+    "backbone_options": {"block_groups": 4},
+    "embedder_options": {"embed_dim": 12, "depths": (1,), "num_heads": (1,)},
+    "pretrained": False,
+    "input_size": 64,
+    "features": 8,
+    "channels": (4, 8),
+    "autoencoder_init": "he",
+}
+FROZEN = ("*backbone.conv_stem", "*backbone.bn1", "*backbone.blocks.[01]")
+
+
+def freeze(model: nn.Module, names: tuple[str, ...]) -> nn.Module:
+    """Freeze as `Detector` does."""
+    parameters, modules = find_parts(model.train(), names)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    for module in modules:
+        module.eval()
+    return model
+
+
+def build(swin: str, frozen: tuple[str, ...] = FROZEN) -> nn.Module:
+    torch.manual_seed(0)
+    return freeze(build_model(**SETTINGS, swin=swin), frozen)
+
+
+def images() -> torch.Tensor:
+    return torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def in_one_batch(backbone: nn.Module, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return backbone.forward_features(torch.cat([first, second]))
+
+
+@pytest.mark.parametrize("swin", ["live", "removed"])
+def test_logits_gradients_and_statistics_equal_those_of_one_batch(swin, monkeypatch):
+    model, reference = build(swin), build(swin)
+    logits = model(images())
+    logits.square().sum().backward()
+    monkeypatch.setattr("deepfake_ms.models.genconvit.network.features_of_both", in_one_batch)
+    expected = reference(images())
+    expected.square().sum().backward()
+    torch.testing.assert_close(logits, expected)
+    assert model.encoder.features[0].weight.grad.abs().sum() > 0  # through the frozen layers
+    for (name, weight), other in zip(model.named_parameters(), reference.parameters(), strict=True):
+        assert (weight.grad is None) == (other.grad is None), name
+        if weight.grad is not None:
+            torch.testing.assert_close(weight.grad, other.grad, msg=name)
+    for buffer, other in zip(model.buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(buffer, other)
+
+
+def inputs_of(layer: nn.Module, model: nn.Module) -> list[tuple[int, bool]]:
+    """Batch size and whether a gradient is needed, for each call of `layer` in a forward pass of `model`."""
+    calls = []
+    hook = layer.register_forward_hook(lambda _, inputs, __: calls.append((len(inputs[0]), inputs[0].requires_grad)))
+    model(images())
+    hook.remove()
+    return calls
+
+
+def test_only_the_reconstruction_takes_part_in_the_backward_pass_of_frozen_layers():
+    model = build("live")
+    for layer in (model.backbone.conv_stem, model.backbone.blocks[1]):
+        assert inputs_of(layer, model) == [(3, True), (3, False)]  # reconstruction, image
+    assert inputs_of(model.backbone.blocks[2], model) == [(6, True)]
+
+
+@pytest.mark.parametrize("frozen", [(), ("backbone.blocks.0",)], ids=["nothing", "not_the_first_layer"])
+def test_without_frozen_first_layers_both_views_are_one_batch(frozen):
+    model = build("live", frozen)
+    assert inputs_of(model.backbone.conv_stem, model) == [(6, True)]
+
+
+def test_without_gradients_both_views_are_one_batch():
+    model = build("live").eval()
+    with torch.no_grad():
+        assert inputs_of(model.backbone.conv_stem, model) == [(6, False)]
+
+
+def test_a_backbone_that_recomputes_its_activations_is_left_alone():
+    model = freeze(build_model(**SETTINGS, gradient_checkpointing=True), FROZEN)
+    assert inputs_of(model.backbone.conv_stem, model) == [(6, True)]
+
+
+def test_other_backbones_are_left_alone():
+    backbone = freeze(nn.ModuleDict({"stem": nn.Conv2d(3, 4, 3), "head": nn.Conv2d(4, 2, 3)}), ("stem",))
+    backbone.forward_features = lambda image: backbone["head"](backbone["stem"](image))
+    assert features_of_both(backbone, images(), images()).shape == (6, 2, 60, 60)
