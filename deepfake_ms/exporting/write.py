@@ -159,9 +159,8 @@ def _provenance(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint_sha256": facts["about"]["checkpoint_sha256"],
         "data": run.config["data"],
         "seed": run.seed,
-        "starting_weights": {
-            Path(name).name: digest for name, digest in run.config.get("starting_weights", {}).items()
-        },
+        "starting_weights": {Path(name).name: digest for name, digest in run.config.get("starting_weights", {}).items()}
+        | run.record.get("downloaded_weights", {}),
     }
 
 

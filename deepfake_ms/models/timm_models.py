@@ -8,18 +8,23 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import huggingface_hub
 import timm
+import torch
 from timm.models import EfficientNet, get_pretrained_cfg
 from torch import nn
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.files import sha256_of
 from deepfake_ms.models.packaged_weights import load_packaged_weights, packaged_weights
 
 PATIENCE_S = 5
 """Seconds to wait for the first response of the server with the pretrained weights."""
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names of timm's weights on the Hub, in the order in which timm looks for them."""
 NETWORK_MODULES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib")
 """Prefixes of modules whose exceptions mean that a download failed."""
 
@@ -27,8 +32,8 @@ NETWORK_MODULES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib")
 def create_timm_model(name: str, pretrained: bool, block_groups: int | None = None, **options) -> nn.Module:
     """Create the timm model `name`; with `pretrained`, its weights come from an installed package or from timm.
 
-    timm downloads and caches its weights. Without a network, cached weights are used, and others are refused within
-    seconds.
+    timm downloads and caches its weights; `downloaded_weights` identifies them. Without a network, cached weights are
+    used, and others are refused within seconds.
 
     Args:
         name: architecture, optionally with the tag of its pretrained weights: ``convnext_tiny.fb_in1k``.
@@ -46,9 +51,29 @@ def create_timm_model(name: str, pretrained: bool, block_groups: int | None = No
     model = _create(name, pretrained and not packaged, options)
     if packaged:
         load_packaged_weights(model, packaged)
+    elif pretrained:
+        model.downloaded_weights = _digest_download(name)
     if block_groups is not None:
         _keep_block_groups(model, name, block_groups)
     return model
+
+
+def downloaded_weights(model: nn.Module) -> dict[str, str]:
+    """timm name -> sha256 of the file whose weights were loaded, for each part of `model` that was downloaded."""
+    return {
+        name: digest for part in model.modules() for name, digest in getattr(part, "downloaded_weights", {}).items()
+    }
+
+
+def _digest_download(name: str) -> dict[str, str]:
+    """timm name -> sha256 of its weights in the cache of the Hub's client or of torch; empty if in neither."""
+    source = get_pretrained_cfg(name)
+    files = [Path(torch.hub.get_dir(), "checkpoints", Path(source.url).name)] if source.url else []
+    if source.hf_hub_id:
+        cached = (huggingface_hub.try_to_load_from_cache(source.hf_hub_id, file) for file in HUB_FILES)
+        files = [Path(file) for file in cached if isinstance(file, str)] + files
+    file = next((file for file in files if file.is_file()), None)
+    return {f"{source.architecture}.{source.tag}": sha256_of(file)} if file else {}
 
 
 def _create(name: str, pretrained: bool, options: Mapping) -> nn.Module:

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from deepfake_ms.errors import UserError
+from deepfake_ms.models.timm_models import downloaded_weights
 from deepfake_ms.provenance import code_digest, code_version, compare_libraries, library_versions
 from deepfake_ms.training.callbacks import AfterEpoch, StepRandomness, StopTogether
 from deepfake_ms.training.detector import find_parts
@@ -76,6 +77,8 @@ def train_stages(
         )
         resumed = stage_chain.resume_point(partial(console.print, markup=False, highlight=False))
         detector = run.detector(stage, from_scratch=index == 0 and resumed is None)
+        if downloaded := downloaded_weights(detector.model):
+            run.record["downloaded_weights"] = downloaded
         for later in curriculum.stages[index:]:
             find_parts(detector.model, later.freeze)  # so that a misspelt name stops the run before the first stage
         data = run.stage_data(stage, detector, settings.num_workers)

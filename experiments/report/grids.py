@@ -238,9 +238,7 @@ def training_grid(results: Results) -> Grid:
             continue
         config = cells[0].record["config"]
         model, curriculum = config["model"], config["curriculum"]
-        weights = "pretrained" if model.get("pretrained") else "from scratch"
-        if "starting_weights" in config:
-            weights = "from a checkpoint"
+        weights = _describe_weights(cells[0].record)
         monitor = config["optimization"]["monitor"]
         described = [
             (row.title, model["name"], weights, *_describe_stage(stage, monitor)) for stage in curriculum["stages"]
@@ -253,6 +251,18 @@ def training_grid(results: Results) -> Grid:
     notes = ("One line per stage of a row; empty cells are the same as in the row's first stage.",)
     has_stages = not all(title for title, *_ in texts)
     return Grid("How each row was trained", tuple(map(Column, names)), tuple(texts), notes if has_stages else ())
+
+
+def _describe_weights(record: dict) -> str:
+    """Where training started: from scratch, from pretrained weights or from a checkpoint, with their sha256."""
+    model, digests = record["config"]["model"], dict(record["config"].get("starting_weights", {}))
+    checkpoint = model.get("checkpoint")
+    if any(checkpoint.values()) if isinstance(checkpoint, dict) else checkpoint:
+        start = "from a checkpoint"
+    else:
+        start = "pretrained" if model.get("pretrained") else "from scratch"
+    digests |= record.get("downloaded_weights", {})
+    return ", ".join([start, *(f"sha256 {digest[:10]}" for digest in digests.values())])
 
 
 def _describe_stage(stage: dict, monitor: str) -> tuple[str, ...]:

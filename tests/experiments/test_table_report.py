@@ -344,6 +344,33 @@ def test_training_grid_has_a_line_per_stage_and_what_they_share_once(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "downloaded", "weights"),
+    [
+        (
+            {"model__pretrained": True, "starting_weights": {"a_package": "0123456789ab"}},
+            {},
+            "pretrained, sha256 0123456789",
+        ),
+        ({"model__pretrained": True}, {"net.in1k": "0123456789ab"}, "pretrained, sha256 0123456789"),
+        (
+            {"model__pretrained": True, "model__checkpoint": "a.pth", "starting_weights": {"a.pth": "0123456789ab"}},
+            {},
+            "from a checkpoint, sha256 0123456789",
+        ),
+        ({"model__checkpoint": {"ed": None, "vae": None}}, {}, "from scratch"),
+    ],
+    ids=["package", "download", "checkpoint", "nothing"],
+)
+def test_training_grid_names_the_weights_that_training_started_from(tmp_path, changes, downloaded, weights):
+    record = make_run(tmp_path / "drawn" / "tiny", "base", 0, **changes) / "run.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"downloaded_weights": downloaded}))
+    run_report(tmp_path / "drawn" / "tiny", tmp_path / "output")
+    text = (tmp_path / "output" / "table2_SYNTHETIC.md").read_text()
+    grid = text[text.index("### How each row was trained") :].split("\n\n")[1]
+    assert grid.splitlines()[-1].split("|")[3].strip() == weights
+
+
+@pytest.mark.parametrize(
     ("name", "content", "status"),
     [
         ("run.json", "{", "damaged: run.json (JSONDecodeError)"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import huggingface_hub
@@ -17,8 +18,8 @@ import timm
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from safetensors.torch import save_file
-from tiny_run import SUBSETS, write_faces
+from safetensors.torch import load_file, save_file
+from tiny_run import SUBSETS, train, write_faces
 
 from deepfake_ms.assembly import run_config, trainer_settings
 from deepfake_ms.composition import compose
@@ -26,7 +27,7 @@ from deepfake_ms.data.prepared_faces import PreparedFaces
 from deepfake_ms.errors import UserError
 from deepfake_ms.manifest import MANIFEST_NAME, write_manifest
 from deepfake_ms.models import timm_models
-from deepfake_ms.models.timm_models import create_timm_model
+from deepfake_ms.models.timm_models import create_timm_model, downloaded_weights
 from deepfake_ms.training.run import Run
 from deepfake_ms.training.train_stages import train_stages
 
@@ -107,16 +108,40 @@ def test_weights_outside_the_hub_have_the_same_sentence(model, empty_cache, monk
         create_timm_model(model, pretrained=True)
 
 
-def test_cached_weights_need_no_network(no_network):
+def fill_cache(cache: Path) -> Path:
+    """Put random weights for `TINY` into the Hub's cache, and return their file."""
     torch.manual_seed(3)
-    expected = timm.create_model(TINY).state_dict()
-    folder = no_network / f"models--timm--{TINY}"
+    folder = cache / f"models--timm--{TINY}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs/main").write_text("0" * 40)
     (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
-    save_file(expected, folder / "snapshots" / ("0" * 40) / "model.safetensors")
+    file = folder / "snapshots" / ("0" * 40) / "model.safetensors"
+    save_file(timm.create_model(TINY).state_dict(), file)
+    return file
+
+
+def test_cached_weights_need_no_network(no_network):
+    expected = load_file(fill_cache(no_network))
     loaded = create_timm_model(TINY, pretrained=True).state_dict()
     assert all(torch.equal(loaded[name], weight) for name, weight in expected.items())
+
+
+def test_downloaded_weights_are_identified_by_their_sha256(no_network):
+    digest = sha256(fill_cache(no_network).read_bytes()).hexdigest()
+    for name in (TINY, TINY.partition(".")[0]):
+        parts = torch.nn.ModuleDict({"first": create_timm_model(name, pretrained=True), "second": torch.nn.ReLU()})
+        assert downloaded_weights(parts) == {TINY: digest}
+    assert downloaded_weights(create_timm_model(TINY, pretrained=False)) == {}
+
+
+def test_weights_from_an_address_are_identified_too(no_network, monkeypatch):
+    folder = Path(os.environ["TORCH_HOME"]) / "hub/checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "legacy_senet154-e9eb9fe6.pth").write_bytes(b"weights")
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: torch.nn.ReLU())  # does not read them
+    monkeypatch.setattr(timm_models, "_silent_server", lambda name: None)
+    model = create_timm_model("legacy_senet154.in1k", pretrained=True)
+    assert downloaded_weights(model) == {"legacy_senet154.in1k": sha256(b"weights").hexdigest()}
 
 
 def test_a_model_without_pretrained_weights_is_not_initialised_at_random(no_network):
@@ -143,6 +168,14 @@ def test_a_run_without_its_weights_claims_nothing(no_network, tmp_path):
     with pytest.raises(UserError, match=REMEDY):
         train_stages(run, trainer_settings(cfg), Console(quiet=True))
     assert not run.folder.exists()
+
+
+def test_a_run_records_the_weights_that_it_started_from(no_network, tmp_path):
+    digest = sha256(fill_cache(no_network).read_bytes()).hexdigest()
+    settings = {"name": "tiny", "architecture": "timm_classifier", "backbone": TINY, "input_size": 32}
+    changes = {"model": settings | {"pretrained": True}, "optimization.epochs": 3}
+    run = train(tmp_path / "run", write_faces(tmp_path / "faces"), changes)
+    assert json.loads((run.folder / "run.json").read_text())["downloaded_weights"] == {TINY: digest}
 
 
 @pytest.mark.parametrize(

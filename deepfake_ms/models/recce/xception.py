@@ -6,7 +6,7 @@ Chollet, *Xception: Deep Learning with Depthwise Separable Convolutions*, figure
 from timm.models.xception import Block, SeparableConv2d
 from torch import Tensor, nn
 
-from deepfake_ms.models.timm_models import create_timm_model
+from deepfake_ms.models.timm_models import create_timm_model, downloaded_weights
 
 PRETRAINED = "legacy_xception.tf_in1k"
 LAST_BLOCK = 12
@@ -60,7 +60,9 @@ class Xception(nn.Module):
         Raises:
             UserError: the weights cannot be downloaded.
         """
-        self.load_state_dict(create_timm_model(PRETRAINED, pretrained=True, num_classes=0).state_dict())
+        source = create_timm_model(PRETRAINED, pretrained=True, num_classes=0)
+        self.load_state_dict(source.state_dict())
+        self.downloaded_weights = downloaded_weights(source)
 
     def stem(self, image: Tensor) -> Tensor:
         """The input of block 1, ``[B, 64 * width, s, s]``; 147 x 147 for images of 299 pixels."""
