@@ -25,49 +25,50 @@ from deepfake_ms.training.run_folder import config_hash
 
 IMAGE = formula_image(0)
 
-# sha256 of the pixels for seeds 0..3, and of those for seeds 0..199 together, with albumentations 2.0.8 and OpenCV 5.0.
+# sha256 of the pixels for seeds 0..3, and `weighted_mean` of those for seeds 0..199, where processors with other vector
+# instructions round a few pixels differently, with albumentations 2.0.8 and OpenCV 5.0.
 GOLDEN = {
     "standard": [
         "f19e504da8f44d84",
         "a6984b98793ee6c2",
         "860e92f49ad15c6d",
         "46d8d9feb9a26f12",
-        "5da545a216bd20c6",
+        191.8771,
     ],
     "horizontal_flip": [
         "860e92f49ad15c6d",
         "860e92f49ad15c6d",
         "860e92f49ad15c6d",
         "860e92f49ad15c6d",
-        "0b03a7ffa511b9eb",
+        192.9646,
     ],
     "facial_swap": [  # only the flip; the dataset makes the swap
         "860e92f49ad15c6d",
         "860e92f49ad15c6d",
         "860e92f49ad15c6d",
         "860e92f49ad15c6d",
-        "0b03a7ffa511b9eb",
+        192.9646,
     ],
     "facial_swap_released": [  # only the photometric part
         "327ada0595053797",
         "a0f1fae3be1021d1",
         "1280f1bcabeb6766",
         "0b739d5f89ef7a34",
-        "120a07c8963317ec",
+        190.4825,
     ],
     "random_flips": [
         "b4e1078675b84936",
         "860e92f49ad15c6d",
         "b4e1078675b84936",
         "b4e1078675b84936",
-        "bdc2b20749e70e65",
+        193.0385,
     ],
     "released_rf": [
         "f19e504da8f44d84",
         "4451d973cad3a552",
         "860e92f49ad15c6d",
         "1481a9d6d0846261",
-        "bc797caecf5ab3df",
+        192.6052,
     ],
 }
 
@@ -91,6 +92,13 @@ def digest(*images: np.ndarray) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(image).tobytes() for image in images)).hexdigest()[:16]
 
 
+def weighted_mean(images: list[np.ndarray]) -> float:
+    """Mean of the pixels, with weights that rise to the right and, less steeply, to the bottom: flips change it."""
+    height, width, _ = images[0].shape
+    weights = np.linspace(0, 1, height)[:, None, None] + np.linspace(0, 2, width)[:, None]
+    return float(np.mean([np.mean(weights * image) for image in images]))
+
+
 # --- pixels
 
 
@@ -98,7 +106,9 @@ def digest(*images: np.ndarray) -> str:
 def test_golden_pixels(name):
     augmentation = augmentation_of(name)
     images = [augment(augmentation, IMAGE, seed) for seed in range(200)]
-    assert [*map(digest, images[:4]), digest(*images)] == GOLDEN[name]
+    *digests, mean = GOLDEN[name]
+    assert [*map(digest, images[:4])] == digests
+    assert weighted_mean(images) == pytest.approx(mean, abs=0.005)
 
 
 def test_every_augmentation_has_golden_pixels():

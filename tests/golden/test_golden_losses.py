@@ -1,13 +1,14 @@
 """Losses of short trainings stay equal, to the last digit, to those recorded before the package was rearranged.
 
 `losses.json` holds the training loss of 20 steps and the validation loss of each epoch. On another processor or with
-another torch, sums are rounded differently: the comparison is then to a relative tolerance. To record the values anew
-after an intended change: ``python tests/golden/test_golden_losses.py``.
+another torch, sums are rounded differently, and training amplifies the differences: the comparison is then to
+`TOLERANCES`. To record the values anew after an intended change: ``python tests/golden/test_golden_losses.py``.
 """
 
 import json
 import tempfile
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,8 @@ CASES = {
 }
 QUICK = ("table2_wl_rf_mep", "resnet50, standard", "caddm, facial_swap, mep")
 STEPS = 20
+TOLERANCES = {"first loss": 1e-3, "each loss": 0.25, "mean loss": 0.03, "validation": 0.02}
+"""Relative, on another machine; about twice the largest differences between AVX-512, AVX2 and SSE4."""
 
 
 class Losses(Callback):
@@ -113,8 +116,14 @@ def test_losses_are_those_that_were_recorded(case, faces, tmp_path):
     if here().items() <= golden["recorded"].items():
         assert found == expected
     else:
-        for name, values in expected.items():
-            assert found[name] == pytest.approx(values, rel=1e-3), f"other machine: {here()}"
+        losses, recorded = found["train"], expected["train"]
+        for name, value, other in (
+            ("first loss", losses[0], recorded[0]),
+            ("each loss", losses, recorded),
+            ("mean loss", mean(losses), mean(recorded)),
+            ("validation", found["validation"], expected["validation"]),
+        ):
+            assert value == pytest.approx(other, rel=TOLERANCES[name]), f"{name}, other machine: {here()}"
 
 
 def test_every_case_is_recorded():
