@@ -16,7 +16,7 @@ python -m experiments.benchmarks.preparation   speed of face extraction
 python -m experiments.benchmarks.preparation_memory
 python -m experiments.benchmarks.loading       speed of loading training faces
 python -m experiments.benchmarks.training      overhead of the training run
-python -m experiments.benchmarks.steps         what keeping memory and skipping work save per step on a CPU
+python -m experiments.benchmarks.steps         how much keeping memory and skipping work speeds up a step
 python -m experiments.benchmarks.explanation   cost of attributions per face
 python -m experiments.benchmarks.evaluation    cost of scoring a run on many test sets
 python -m experiments.benchmarks.prediction    cost of predict beside preparation and a forward pass

@@ -14,12 +14,11 @@ from typing import Any
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.models import MODELS, WITHOUT_FILES
+from deepfake_ms.models.timm_models import READS_FILES
 
 CONFIG_NAME = "config.json"
 FORMAT = 1
 """Version of the folder."""
-READS_FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
-"""Options of timm that name files."""
 
 
 def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,8 @@ def _data(run_config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     start = "from scratch"
     if weights or model.get("pretrained"):
         digests = ", ".join(f"{name} (sha256 {digest[:12]})" for name, digest in weights.items())
-        start = f"from weights of {model.get('backbone', 'another detector')}{f': {digests}' if digests else ''}"
+        source = model.get("backbone", "an ImageNet model" if model.get("pretrained") else "another detector")
+        start = f"from weights of {source}{f': {digests}' if digests else ''}"
     return f"Trained on {data['name']} {data['fingerprint']}, split `{split['policy']}`, {start}."
 
 

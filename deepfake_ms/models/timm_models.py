@@ -23,6 +23,8 @@ from deepfake_ms.models.packaged_weights import load_packaged_weights, packaged_
 
 PATIENCE_S = 5
 """Seconds to wait for the first response of the server with the pretrained weights."""
+READS_FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+"""Options of timm that name files."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names of timm's weights on the Hub, in the order in which timm looks for them."""
 NETWORK_MODULES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib")
@@ -52,7 +54,7 @@ def create_timm_model(name: str, pretrained: bool, block_groups: int | None = No
     if packaged:
         load_packaged_weights(model, packaged)
     elif pretrained:
-        model.downloaded_weights = _digest_download(name)
+        model.downloaded_weights = {} if set(options) & set(READS_FILES) else _digest_download(name)
     if block_groups is not None:
         _keep_block_groups(model, name, block_groups)
     return model
@@ -68,10 +70,12 @@ def downloaded_weights(model: nn.Module) -> dict[str, str]:
 def _digest_download(name: str) -> dict[str, str]:
     """timm name -> sha256 of its weights in the cache of the Hub's client or of torch; empty if in neither."""
     source = get_pretrained_cfg(name)
-    files = [Path(torch.hub.get_dir(), "checkpoints", Path(source.url).name)] if source.url else []
     if source.hf_hub_id:
-        cached = (huggingface_hub.try_to_load_from_cache(source.hf_hub_id, file) for file in HUB_FILES)
-        files = [Path(file) for file in cached if isinstance(file, str)] + files
+        names = [source.hf_hub_filename] if source.hf_hub_filename else HUB_FILES
+        cached = (huggingface_hub.try_to_load_from_cache(source.hf_hub_id, file) for file in names)
+        files = [Path(file) for file in cached if isinstance(file, str)]
+    else:
+        files = [Path(torch.hub.get_dir(), "checkpoints", Path(source.url or "").name)]
     file = next((file for file in files if file.is_file()), None)
     return {f"{source.architecture}.{source.tag}": sha256_of(file)} if file else {}
 

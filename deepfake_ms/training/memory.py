@@ -5,7 +5,7 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 LARGEST_MMAP_THRESHOLD = 32 * 2**20  # that glibc accepts on a 64-bit system
-NEVER = 2**31 - 1  # bytes
+NEVER = -1  # as a threshold: the largest number
 
 
 def keep_freed_memory() -> None:

@@ -78,6 +78,13 @@ class Run:
             write_split(self.folder, self.split)
             write_json(self.folder / RECORD_NAME, self.record)
 
+    def note_downloads(self, weights: dict[str, str]) -> None:
+        """Record the weights that training starts from: name in timm -> sha256 of the file."""
+        changed = self.record.get("downloaded_weights") != weights
+        self.record["downloaded_weights"] = weights
+        if changed and rank_zero_only.rank == 0 and (self.folder / RECORD_NAME).is_file():
+            write_json(self.folder / RECORD_NAME, self.record)
+
     @classmethod
     def open(cls, folder: Path, prepared: Path | None = None, prepared_root: Path | None = None) -> Self:
         """Open a run that `start` has created.

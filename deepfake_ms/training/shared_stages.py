@@ -14,11 +14,12 @@ import pandas as pd
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
+from deepfake_ms.errors import UserError
 from deepfake_ms.files import link_or_copy, remove_abandoned, write_atomically, write_json
 from deepfake_ms.provenance import code_digest
 from deepfake_ms.training.metrics_table import METRICS_NAME, read_metrics
 from deepfake_ms.training.run import Run
-from deepfake_ms.training.run_folder import config_hash
+from deepfake_ms.training.run_folder import config_hash, read_record
 from deepfake_ms.training.stage_chain import CHAIN_NAME, LAST, Handoff, checkpoint_sha256, read_chain
 from deepfake_ms.training.trainer import TrainerSettings, starts_other_processes
 
@@ -88,6 +89,8 @@ def adopt_stages(run: Run, runs_root: Path, settings: TrainerSettings, console: 
         for checkpoint in sorted((other / handoff.stage).glob("*.ckpt")):
             link_or_copy(checkpoint, run.folder / handoff.stage / checkpoint.name)
         _take_over_metrics(run.folder, other, handoff.stage)
+        if weights := _downloaded_weights(other):
+            run.note_downloads(weights)
         chain = [*read_chain(run.folder), handoff]
         write_json(run.folder / CHAIN_NAME, {"stages": [asdict(entry) for entry in chain]})
         adopted[handoff.stage] = str(other)
@@ -114,6 +117,13 @@ def _is_by_this_code(run: Run) -> bool:
     """Whether the current code started the run and trained all its finished stages."""
     trained = [each["code_sha256"] for handoff in read_chain(run.folder) for each in handoff.trained_by]
     return {run.record["code_sha256"], *trained} == {code_digest()}
+
+
+def _downloaded_weights(folder: Path) -> dict[str, str]:
+    try:
+        return read_record(folder).get("downloaded_weights", {})
+    except UserError:  # the stage is whole, but the record is not
+        return {}
 
 
 def _without_name(settings: dict | None) -> dict | None:

@@ -78,7 +78,7 @@ def train_stages(
         resumed = stage_chain.resume_point(partial(console.print, markup=False, highlight=False))
         detector = run.detector(stage, from_scratch=index == 0 and resumed is None)
         if downloaded := downloaded_weights(detector.model):
-            run.record["downloaded_weights"] = downloaded
+            run.note_downloads(downloaded)
         for later in curriculum.stages[index:]:
             find_parts(detector.model, later.freeze)  # so that a misspelt name stops the run before the first stage
         data = run.stage_data(stage, detector, settings.num_workers)

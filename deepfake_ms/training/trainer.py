@@ -150,11 +150,6 @@ class TrainerSettings:
         Raises:
             UserError: Lightning rejects the settings, e.g. because there is no such accelerator here.
         """
-        keep_freed_memory()
-        # Deterministic mode would fill new memory with NaN, for operations that read it before they write to it.
-        torch.utils.deterministic.fill_uninitialized_memory = False
-        torch.set_float32_matmul_precision(self.matmul_precision)
-        torch.backends.cudnn.allow_tf32 = self.matmul_precision != "highest"  # of convolutions; torch allows it
         settings = dict(self.lightning)
         strategy = settings.get("strategy", "auto")
         if strategy != "auto":
@@ -178,7 +173,11 @@ class TrainerSettings:
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
                 plugins=[checkpoints, *([environment] if environment else [])],
-                callbacks=[ModelSwitches(self.compile, self.channels_last), *callbacks],
+                callbacks=[
+                    ProcessSettings(self.matmul_precision),
+                    ModelSwitches(self.compile, self.channels_last),
+                    *callbacks,
+                ],
                 **arguments,
             )
         except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError, RuntimeError) as error:
@@ -232,6 +231,20 @@ def starts_other_processes(settings: TrainerSettings) -> bool:
     """Whether this process starts all others, so that none of them can be reading the run's folder yet."""
     started_outside = LightningEnvironment().creates_processes_externally or SLURMEnvironment.detect()
     return settings.world_size == 1 or not started_outside
+
+
+class ProcessSettings(Callback):
+    """Applies `TrainerSettings.matmul_precision` and settings that only save time, in every process of the training."""
+
+    def __init__(self, matmul_precision: str):
+        self.matmul_precision = matmul_precision
+
+    def setup(self, trainer: L.Trainer, pl_module: Detector, stage: str) -> None:
+        torch.set_float32_matmul_precision(self.matmul_precision)
+        torch.backends.cudnn.allow_tf32 = self.matmul_precision != "highest"  # of convolutions; torch allows it
+        keep_freed_memory()
+        # Deterministic mode would fill new memory with NaN, for operations that read it before they write to it.
+        torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 class ModelSwitches(Callback):

@@ -1,4 +1,4 @@
-"""What three savings are worth that make training on a CPU faster without changing a single weight.
+"""How much each of three savings speeds up training on a CPU.
 
     python -m experiments.benchmarks.steps                             # GenConViT-ED, lite, batch 16, one thread
     python -m experiments.benchmarks.steps --model genconvit --rounds 9

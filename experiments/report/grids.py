@@ -238,7 +238,7 @@ def training_grid(results: Results) -> Grid:
             continue
         config = cells[0].record["config"]
         model, curriculum = config["model"], config["curriculum"]
-        weights = _describe_weights(cells[0].record)
+        weights = "; ".join(dict.fromkeys(_describe_weights(cell.record) for cell in cells))
         monitor = config["optimization"]["monitor"]
         described = [
             (row.title, model["name"], weights, *_describe_stage(stage, monitor)) for stage in curriculum["stages"]

@@ -49,6 +49,7 @@ def test_several_corpora_at_once(run, prepared, call):
     assert videos == {"celebdf_v1": 2, "celebdf_v2_all": 3, "dfd_c23": 2}
 
 
+@pytest.mark.slow
 def test_two_processes_score_other_corpora_like_one(run, tmp_path):
     """Of an odd number of videos, and with a video that has no face."""
     videos = [Video(name, label) for name, label in zip("abcde", ["real", "fake"] * 3, strict=False)]

@@ -134,6 +134,13 @@ def test_downloaded_weights_are_identified_by_their_sha256(no_network):
     assert downloaded_weights(create_timm_model(TINY, pretrained=False)) == {}
 
 
+def test_weights_from_a_file_of_the_users_are_not_taken_for_downloaded_ones(no_network):
+    file = fill_cache(no_network)
+    assert (
+        downloaded_weights(create_timm_model(TINY, pretrained=True, pretrained_cfg_overlay={"file": str(file)})) == {}
+    )
+
+
 def test_weights_from_an_address_are_identified_too(no_network, monkeypatch):
     folder = Path(os.environ["TORCH_HOME"]) / "hub/checkpoints"
     folder.mkdir(parents=True)
@@ -176,6 +183,8 @@ def test_a_run_records_the_weights_that_it_started_from(no_network, tmp_path):
     changes = {"model": settings | {"pretrained": True}, "optimization.epochs": 3}
     run = train(tmp_path / "run", write_faces(tmp_path / "faces"), changes)
     assert json.loads((run.folder / "run.json").read_text())["downloaded_weights"] == {TINY: digest}
+    run.note_downloads({TINY: "of another file, after a start that saved no checkpoint"})
+    assert json.loads((run.folder / "run.json").read_text())["downloaded_weights"][TINY].startswith("of another")
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,20 @@ def test_equal_stages_are_taken_over_and_only_the_rest_is_trained(runs, prepared
     assert metrics["step"].tolist() == tiny_run.STEPS
 
 
+def test_the_record_of_downloaded_weights_is_taken_over_with_the_stage(runs, prepared):
+    weights = {"net.in1k": "0123"}
+    record = json.loads((runs / "first" / "run.json").read_text())
+    (runs / "first" / "run.json").write_text(json.dumps(record | {"downloaded_weights": weights}))
+    second = begin(runs / "second", prepared)
+    assert list(adopt(second, runs)) == tiny_run.STAGES
+    second.claim()
+    assert json.loads((runs / "second" / "run.json").read_text())["downloaded_weights"] == weights
+    (runs / "first" / "run.json").write_text("{")
+    third = begin(runs / "third", prepared)
+    assert list(adopt(third, runs)) == tiny_run.STAGES
+    assert "downloaded_weights" not in third.record
+
+
 def test_a_run_with_an_adopted_start_ends_like_one_of_its_own(runs, trained, prepared):
     adopt(begin(runs / "second", prepared), runs)
     chain = runs / "second" / "chain.json"

@@ -32,6 +32,16 @@ def plain_run(tmp_path_factory, prepared) -> Path:
     return folder
 
 
+def test_every_process_applies_the_settings_of_the_process(tmp_path, prepared, monkeypatch):
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.set_float32_matmul_precision("high")
+    tiny_run.train(tmp_path / "run", prepared, PLAIN | {"optimization.epochs": 1})
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cudnn.allow_tf32
+
+
 # --- arguments of lightning.Trainer
 
 
