@@ -1,4 +1,4 @@
-"""Leaves out the part of the backward pass that is not needed while the first layers of the backbone are frozen."""
+"""Skips a part of the backward pass that is not needed while the first layers of the backbone are frozen."""
 
 from collections.abc import Sequence
 
