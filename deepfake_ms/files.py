@@ -53,14 +53,17 @@ def replacing(path: Path) -> Iterator[Path]:
 def remove_abandoned(folder: Path, subfolders: bool = True) -> None:
     """Remove the partial files that killed processes have left in `folder`, and in its subfolders unless told not to.
 
-    A file is abandoned if its process on this host has ended or is the current one, which has not begun to write yet,
-    or if another host has not touched it for ten minutes.
+    A file is abandoned if its process on this host has ended, or is the current one without another thread that may be
+    writing it, or if another host has not touched it for ten minutes.
     """
+    other_threads = {str(thread.native_id) for thread in threading.enumerate()} - {str(threading.get_native_id())}
     for part in list((folder.rglob if subfolders else folder.glob)(f".*{PART_SUFFIX}")):
-        host, _, writer = part.name.removesuffix(PART_SUFFIX).rpartition(".")[0].rpartition(".")
+        name, _, thread = part.name.removesuffix(PART_SUFFIX).rpartition(".")
+        host, _, writer = name.rpartition(".")
         with suppress(OSError):  # another process may remove it first
             if host.endswith(f".{_host()}") and writer.isdigit():
-                abandoned = int(writer) == os.getpid() or not _is_running(int(writer))
+                own = int(writer) == os.getpid()
+                abandoned = thread not in other_threads if own else not _is_running(int(writer))
             else:
                 abandoned = time.time() - part.stat().st_mtime > _ABANDONED_S
             if abandoned:

@@ -5,6 +5,8 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -70,6 +72,24 @@ def test_only_abandoned_parts_are_removed(tmp_path):
     remove_abandoned(tmp_path)
     left = {what for what, name in names.items() if (tmp_path / "folder" / name).exists()}
     assert left == {"running", "elsewhere", "no part"}
+
+
+def test_what_another_thread_is_writing_is_not_abandoned(tmp_path):
+    begun, looked = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with replacing(tmp_path / "value.txt") as part:
+            part.write_text("new")
+            begun.set()
+            assert looked.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        assert begun.wait(30)
+        remove_abandoned(tmp_path)
+        looked.set()
+        writing.result()
+    assert (tmp_path / "value.txt").read_text() == "new"
 
 
 def test_part_files_carry_host_and_process(tmp_path):
