@@ -32,8 +32,12 @@ from deepfake_ms.training.run import build_detector
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.timed_loops import bare
 
-MEMORY, FILLING, IMAGE = "freed memory kept", "new memory not filled", "image without backward pass"
-SAVINGS = (MEMORY, FILLING, IMAGE)
+MEMORY, FILLING, FROZEN = (
+    "freed memory kept",
+    "new memory not filled",
+    "frozen layers: BatchNorm folded, image without backward pass",
+)
+SAVINGS = (MEMORY, FILLING, FROZEN)
 VARIANTS: dict[str, tuple[str, ...]] = {
     "all savings": SAVINGS,
     **{f"without: {name}": tuple(other for other in SAVINGS if other != name) for name in SAVINGS},
@@ -52,7 +56,7 @@ def set_up(savings: tuple[str, ...], model: str, size: str, batch_size: int) -> 
     torch.utils.deterministic.fill_uninitialized_memory = FILLING not in savings
     if MEMORY in savings:
         keep_freed_memory()
-    if IMAGE not in savings:
+    if FROZEN not in savings:
         network.features_of_both = _in_one_batch
     config = run_config(compose(f"model={model}", f"size={size}", "model.pretrained=false"), "benchmark")
     stage = Curriculum.from_record(config).stages[0]

@@ -1,11 +1,13 @@
-"""Frozen first layers of a backbone: the same gradients, and no backward pass for the image."""
+"""Frozen first layers of a backbone: the same gradients, no BatchNorms, and no backward pass for the image."""
 
 import pytest
 import torch
 from torch import nn
 
 from deepfake_ms.models import build_model
+from deepfake_ms.models.genconvit.folding import fold
 from deepfake_ms.models.genconvit.frozen_layers import features_of_both
+from deepfake_ms.models.timm_models import create_timm_model
 from deepfake_ms.training.detector import find_parts
 
 SETTINGS = {
@@ -34,7 +36,18 @@ def freeze(model: nn.Module, names: tuple[str, ...]) -> nn.Module:
 
 def build(swin: str, frozen: tuple[str, ...] = FROZEN) -> nn.Module:
     torch.manual_seed(0)
-    return freeze(build_model(**SETTINGS, swin=swin), frozen)
+    return freeze(with_statistics(build_model(**SETTINGS, swin=swin)), frozen)
+
+
+def with_statistics(model: nn.Module) -> nn.Module:
+    """Give every BatchNorm statistics and weights that change what it gets, unlike those of a new one."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(std=0.2)
+            layer.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=0.2)
+    return model
 
 
 def images() -> torch.Tensor:
@@ -74,7 +87,7 @@ def inputs_of(layer: nn.Module, model: nn.Module) -> list[tuple[int, bool]]:
 
 def test_only_the_reconstruction_takes_part_in_the_backward_pass_of_frozen_layers():
     model = build("live")
-    for layer in (model.backbone.conv_stem, model.backbone.blocks[1]):
+    for layer in (model.backbone.conv_stem, model.backbone.blocks[1][0].conv_dw):
         assert inputs_of(layer, model) == [(3, True), (3, False)]  # reconstruction, image
     assert inputs_of(model.backbone.blocks[2], model) == [(6, True)]
 
@@ -89,6 +102,47 @@ def test_without_gradients_both_views_are_one_batch():
     model = build("live").eval()
     with torch.no_grad():
         assert inputs_of(model.backbone.conv_stem, model) == [(6, False)]
+        assert inputs_of(model.backbone.bn1, model) == []  # folded
+
+
+def test_evaluation_gives_the_logits_of_the_unfolded_layers(monkeypatch):
+    model = build("removed").eval()
+    with torch.no_grad():
+        logits = model(images())
+        monkeypatch.setattr("deepfake_ms.models.genconvit.network.features_of_both", in_one_batch)
+        torch.testing.assert_close(logits, model(images()))
+
+
+def test_changed_weights_and_statistics_are_folded_anew():
+    model = build("removed").eval()
+    with torch.no_grad():
+        before = model(images())
+        model.backbone.bn1.running_mean.add_(1)
+        assert not torch.allclose(model(images()), before)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv2_100", "efficientnet_b0", "efficientnet_es"])
+def test_folded_layers_compute_the_same(name):
+    """Paddings, activations, and blocks with layers that are not folded (squeeze-and-excitation, edge residual)."""
+    torch.manual_seed(0)
+    backbone = with_statistics(create_timm_model(name, False)).double().eval().requires_grad_(False)
+    layers = [backbone.conv_stem, backbone.bn1, *backbone.blocks, backbone.conv_head, backbone.bn2]
+    found, expected = images().double().requires_grad_(), images().double().requires_grad_()
+    features = found
+    for layer in fold(layers):
+        features = layer(features)
+    reference = backbone.forward_features(expected)
+    torch.testing.assert_close(features, reference)
+    features.square().sum().backward()
+    reference.square().sum().backward()
+    torch.testing.assert_close(found.grad, expected.grad)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("tf_efficientnet_lite0", 0), ("efficientnet_b0", 16)])
+def test_blocks_with_other_layers_are_not_folded(name, kept):
+    backbone = create_timm_model(name, False)
+    folded = fold([backbone.conv_stem, backbone.bn1, *backbone.blocks])
+    assert sum(isinstance(layer, nn.Module) for layer in folded) == kept
 
 
 def test_a_backbone_that_recomputes_its_activations_is_left_alone():

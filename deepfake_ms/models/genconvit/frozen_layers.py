@@ -1,4 +1,4 @@
-"""Skips a part of the backward pass that is not needed while the first layers of the backbone are frozen."""
+"""Saves work in the layers of the backbone that are not trained."""
 
 from collections.abc import Sequence
 
@@ -6,20 +6,25 @@ import torch
 from timm.models import EfficientNet
 from torch import Tensor, nn
 
+from deepfake_ms.models.genconvit.folding import fold
+
 
 def features_of_both(backbone: nn.Module, first: Tensor, second: Tensor) -> Tensor:
     """The backbone's feature maps ``[2B, C, h, w]`` of two views ``[B, 3, h, w]``, computed as one batch.
 
-    In training, the frozen first layers of an EfficientNet compute each view separately, with the same result up to
-    rounding. The image needs no gradient, so autograd omits its half of their backward pass. The reconstruction needs
-    one, to train the autoencoder; in one batch, both would get it.
+    The first layers of an EfficientNet that are frozen, or all of its layers during evaluation, have their BatchNorms
+    folded into the convolutions. In training, the frozen layers also compute each view separately. The image needs no
+    gradient, so autograd omits its half of their backward pass. The reconstruction needs one, to train the autoencoder;
+    in one batch, both would get it. The result is the same up to rounding.
     """
-    layers = _layers(backbone) if torch.is_grad_enabled() else []
-    frozen = _count_frozen(layers)
-    if not frozen:
+    layers = _layers(backbone)
+    fixed = _count_fixed(layers)
+    if not fixed:
         return backbone.forward_features(torch.cat([first, second]))
-    both = torch.cat([_run(layers[:frozen], view) for view in (first, second)])
-    return _run(layers[frozen:], both)
+    views = [first, second] if torch.is_grad_enabled() else [torch.cat([first, second])]
+    below = layers[:fixed] if torch.compiler.is_compiling() else fold(layers[:fixed])  # a compiler folds by itself
+    both = torch.cat([_run(below, view) for view in views])
+    return _run(layers[fixed:], both)
 
 
 def _layers(backbone: nn.Module) -> list[nn.Module]:
@@ -29,15 +34,16 @@ def _layers(backbone: nn.Module) -> list[nn.Module]:
     return [backbone.conv_stem, backbone.bn1, *backbone.blocks, backbone.conv_head, backbone.bn2]
 
 
-def _count_frozen(layers: Sequence[nn.Module]) -> int:
-    """The number of frozen layers before the first one that is trained."""
+def _count_fixed(layers: Sequence[nn.Module]) -> int:
+    """The number of layers before the first one that is trained, or whose gradient is needed."""
     for number, layer in enumerate(layers):
-        if layer.training or any(parameter.requires_grad for parameter in layer.parameters()):
+        trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in layer.parameters())
+        if layer.training or trained:
             return number
     return len(layers)
 
 
-def _run(layers: Sequence[nn.Module], image: Tensor) -> Tensor:
+def _run(layers: Sequence, features: Tensor) -> Tensor:
     for layer in layers:
-        image = layer(image)
-    return image
+        features = layer(features)
+    return features
