@@ -80,7 +80,7 @@ def main() -> None:
             print(f"  {name:10}{purpose}", file=shown)
         sys.exit(0 if shown is sys.stdout else 2)
     del sys.argv[1]
-    gc.disable()  # until all modules are loaded: a fifth of the start
+    gc.disable()  # as in python -m deepfake_ms.COMMAND
     # As a module, so that worker processes and ranks know how to start the same program.
     runpy.run_module(f"deepfake_ms.{command}", run_name="__main__", alter_sys=True)
 

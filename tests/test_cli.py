@@ -1,5 +1,7 @@
 """The commands as a Hydra user meets them."""
 
+import gc
+import importlib
 import shlex
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+import deepfake_ms
 from deepfake_ms.assembly import find_faces, run_config
 from deepfake_ms.cli import COMMANDS, main
 from deepfake_ms.composition import CONFIG_FOLDER, complete_overrides, compose
@@ -210,3 +213,17 @@ def test_an_installed_wheel_works_from_any_folder(wheel_environment, tmp_path):
     assert "fake: 1.85" in run("-c", main, "train", "experiment=table2_wl", "--cfg", "job")
     assert "name: table2_wl" in run("-m", "deepfake_ms.train", "experiment=table2_wl", "--cfg", "job")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("program", "collecting"), [("-m", False), ("tests", True)])
+def test_no_garbage_is_collected_while_a_command_loads_its_modules(program, collecting, monkeypatch, call):
+    monkeypatch.setattr(sys, "argv", [program, "rest"])  # Python's own value while it looks for the module of -m
+    try:
+        importlib.reload(deepfake_ms)
+        assert gc.isenabled() == collecting
+        call("train", "--cfg", "job")
+        assert gc.isenabled()
+        assert (gc.get_freeze_count() > 0) == (not collecting)
+    finally:
+        gc.unfreeze()
+        gc.enable()

@@ -92,16 +92,11 @@ class IsolatedLauncher(Launcher):
 
 
 def _start_command(task: TaskFunction) -> list[str]:
-    """The command that starts the program with the main function `task`: as a module if it was loaded as one.
-
-    Our own commands start by way of `cli`, which is faster.
-    """
+    """The command that starts the program with the main function `task`: as a module if it was loaded as one."""
     module = sys.modules["__main__"] if task.__module__ == "__main__" else sys.modules[task.__module__]
     if module.__spec__ is None:
         return [sys.executable, str(Path(module.__file__).resolve())]
-    package, _, command = module.__spec__.name.rpartition(".")
-    program = ["deepfake_ms.cli", command] if package == "deepfake_ms" else [module.__spec__.name]
-    return [sys.executable, "-m", *program]
+    return [sys.executable, "-m", module.__spec__.name]
 
 
 def _config_flags() -> list[str]:
