@@ -6,5 +6,6 @@ from importlib.metadata import version
 
 __version__ = version("deepfake_ms")
 
-if sys.argv[:1] == ["-m"]:  # so while Python looks for the module of python -m deepfake_ms.COMMAND
-    gc.disable()  # until `cli` has all modules of the command: a third of its start
+# Garbage collection takes a third of the time in which a command loads its modules. `cli` enables it again.
+if sys.argv[:1] == ["-m"]:  # Python's value while it looks up the module of python -m deepfake_ms.COMMAND
+    gc.disable()

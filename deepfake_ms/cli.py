@@ -80,7 +80,7 @@ def main() -> None:
             print(f"  {name:10}{purpose}", file=shown)
         sys.exit(0 if shown is sys.stdout else 2)
     del sys.argv[1]
-    gc.disable()  # as in python -m deepfake_ms.COMMAND
+    gc.disable()  # while the modules of the command are loaded, as in deepfake_ms/__init__.py
     # As a module, so that worker processes and ranks know how to start the same program.
     runpy.run_module(f"deepfake_ms.{command}", run_name="__main__", alter_sys=True)
 
@@ -171,9 +171,9 @@ def _end_interrupted() -> None:
 
 
 def _begin() -> None:
-    """Prepare the process for a command, whose modules are loaded."""
+    """Prepare the process, once the modules of the command are loaded."""
     if not gc.isenabled():
-        gc.freeze()  # modules stay until the process ends, so do not search them for garbage, not even then
+        gc.freeze()  # the modules stay until the process ends: never search them for garbage, not even at exit
         gc.enable()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

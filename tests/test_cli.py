@@ -217,7 +217,7 @@ def test_an_installed_wheel_works_from_any_folder(wheel_environment, tmp_path):
 
 @pytest.mark.parametrize(("program", "collecting"), [("-m", False), ("tests", True)])
 def test_no_garbage_is_collected_while_a_command_loads_its_modules(program, collecting, monkeypatch, call):
-    monkeypatch.setattr(sys, "argv", [program, "rest"])  # Python's own value while it looks for the module of -m
+    monkeypatch.setattr(sys, "argv", [program, "rest"])  # -m: Python's own value while it looks up the module
     try:
         importlib.reload(deepfake_ms)
         assert gc.isenabled() == collecting

@@ -1,4 +1,4 @@
-"""Fixed layers of an EfficientNet without their BatchNorms: the same result up to rounding, with less work."""
+"""Folds the BatchNorms of an EfficientNet into its convolutions: less work, and the same result up to rounding."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ BLOCKS = (DepthwiseSeparableConv, InvertedResidual)
 
 
 def fold(layers: Iterable[nn.Module]) -> list[Callable[[Tensor], Tensor]]:
-    """What `layers` compute one after the other in evaluation mode, with every BatchNorm folded into a convolution.
+    """Functions that, one after the other, compute the same as `layers` in evaluation mode, without their BatchNorms.
 
-    A BatchNorm that directly follows a convolution only scales and shifts its channels, which other weights of the
-    convolution do as well. They are computed here from the present weights and statistics, so fold anew after these
-    have changed. Layers that are not known to be a convolution and a BatchNorm are returned as they are. No gradient
-    reaches the weights.
+    In evaluation mode, a BatchNorm only scales and shifts the channels of the convolution before it, so the weights of
+    the convolution can do it as well. They are computed from the present weights and statistics: fold again after
+    these have changed. Layers with other parts, such as squeeze-and-excitation, are returned as they are. Each function
+    takes and returns feature maps ``[B, C, h, w]``. Gradients reach the input, but not the folded weights.
     """
     rest = [part for layer in layers for part in (layer if isinstance(layer, nn.Sequential) else [layer])]
     folded: list[Callable[[Tensor], Tensor]] = []
@@ -33,7 +33,7 @@ def fold(layers: Iterable[nn.Module]) -> list[Callable[[Tensor], Tensor]]:
 
 @dataclass(frozen=True)
 class _Convolution:
-    """A convolution with the weights of the BatchNorm after it, and that BatchNorm's activation."""
+    """A convolution into which the BatchNorm after it is folded, and the activation of that BatchNorm."""
 
     layer: nn.Conv2d
     weights: dict[str, Tensor]
@@ -51,14 +51,14 @@ class _Convolution:
 
 @dataclass(frozen=True)
 class _Block:
-    """Folded convolutions one after the other, with or without a skip connection."""
+    """The folded convolutions of a block, with or without a skip connection."""
 
     convolutions: list[_Convolution]
     has_skip: bool
 
     @classmethod
     def fold(cls, block: nn.Module) -> "_Block | None":
-        """None if the block has other layers, such as squeeze-and-excitation."""
+        """None if the block has other parts."""
         layers = [layer for layer in block.children() if not isinstance(layer, nn.Identity)]
         pairs = list(zip(layers[::2], layers[1::2], strict=False))
         if not isinstance(block, BLOCKS) or len(layers) % 2 or not all(_is_pair(*pair) for pair in pairs):

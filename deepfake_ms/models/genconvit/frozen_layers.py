@@ -1,6 +1,6 @@
 """Saves work in the layers of the backbone that are not trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from timm.models import EfficientNet
@@ -12,7 +12,7 @@ from deepfake_ms.models.genconvit.folding import fold
 def features_of_both(backbone: nn.Module, first: Tensor, second: Tensor) -> Tensor:
     """The backbone's feature maps ``[2B, C, h, w]`` of two views ``[B, 3, h, w]``, computed as one batch.
 
-    The first layers of an EfficientNet that are frozen, or all of its layers during evaluation, have their BatchNorms
+    The first layers of an EfficientNet that are frozen, or all of its layers in evaluation, have their BatchNorms
     folded into the convolutions. In training, the frozen layers also compute each view separately. The image needs no
     gradient, so autograd omits its half of their backward pass. The reconstruction needs one, to train the autoencoder;
     in one batch, both would get it. The result is the same up to rounding.
@@ -22,7 +22,8 @@ def features_of_both(backbone: nn.Module, first: Tensor, second: Tensor) -> Tens
     if not fixed:
         return backbone.forward_features(torch.cat([first, second]))
     views = [first, second] if torch.is_grad_enabled() else [torch.cat([first, second])]
-    below = layers[:fixed] if torch.compiler.is_compiling() else fold(layers[:fixed])  # a compiler folds by itself
+    # Compiled and exported graphs get the layers as they are.
+    below = layers[:fixed] if torch.compiler.is_compiling() else fold(layers[:fixed])
     both = torch.cat([_run(below, view) for view in views])
     return _run(layers[fixed:], both)
 
@@ -43,7 +44,7 @@ def _count_fixed(layers: Sequence[nn.Module]) -> int:
     return len(layers)
 
 
-def _run(layers: Sequence, features: Tensor) -> Tensor:
+def _run(layers: Sequence[Callable[[Tensor], Tensor]], features: Tensor) -> Tensor:
     for layer in layers:
         features = layer(features)
     return features
