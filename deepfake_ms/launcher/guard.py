@@ -1,34 +1,57 @@
-"""A small wrapper process around one job of a sweep, which ends the job when the sweep ends.
+"""A small process around one job of a sweep, which ends the job when the sweep ends."""
 
-python guard.py SWEEP_PID GRACE_S COMMAND...
-
-It leads the job's process group. Its standard input is a pipe whose other end is held only by the sweep: end of file
-requests a stop, whether the sweep closed the pipe (timeout, Ctrl-C) or was killed. Linux can signal a process when its
-parent dies (``PR_SET_PDEATHSIG``), but not the ranks that this process has started, and other systems have no such
-signal. This file imports only the standard library, to start fast and use little memory.
-"""
-
+import json
 import math
 import os
-import resource
 import select
 import signal
-import subprocess
-import sys
+import socket
 import time
 
 POLL_S = 0.1
 
 
-def main() -> None:
-    """Run the command, and end with its exit status or signal.
+def guard_job(log: int, channel: int) -> list[str]:
+    """Fork the job from this process, which becomes its guard. Returns only in the job: its arguments.
 
-    A stop is requested by end of file on standard input or by SIGTERM. The guard then sends SIGTERM to the command and,
-    after the grace period, SIGKILL to the whole group. SIGTERM goes to the command only: Lightning forwards it to the
-    ranks, and loader workers must stay alive until the checkpoint is written. Processes that outlive the command are
-    killed by the sweep, or by the guard if the sweep no longer exists.
+    The guard leads the process group of the job. It reads from the sweep one line of JSON: `arguments`, `environment`
+    and `grace_s`. It writes its process id and, once the job has ended, the exit status, or minus the signal.
+
+    A stop is requested by any further byte from the sweep, by end of file, because the sweep no longer exists, or by
+    SIGTERM. The guard then sends SIGTERM to the job and, after the grace period, SIGKILL to the whole group. SIGTERM
+    goes to the job only: Lightning forwards it to the ranks, and loader workers must stay alive until the checkpoint is
+    written. Processes that outlive the job are killed by the sweep, or by the guard if the sweep no longer exists.
+    Linux can signal a process when its parent dies (``PR_SET_PDEATHSIG``), but not the ranks that this process has
+    started, and other systems have no such signal.
+
+    Args:
+        log: open file for everything that the job prints.
+        channel: open socket to the sweep.
     """
-    sweep, grace_s, command = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
+    os.setsid()
+    sweep = socket.socket(fileno=channel)
+    with sweep.makefile("rb", buffering=0) as lines:
+        request = json.loads(lines.readline())
+    sweep.sendall(f"{os.getpid()}\n".encode())
+    os.environ.update(request["environment"])
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(log)
+    job = os.fork()
+    if not job:
+        sweep.close()
+        return request["arguments"]
+    status = _wait(job, sweep, request["grace_s"])
+    try:
+        sweep.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    except OSError:
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def _wait(job: int, sweep: socket.socket, grace_s: float) -> int:
     stop_requested = False
 
     def request_stop(*_) -> None:
@@ -36,30 +59,15 @@ def main() -> None:
         stop_requested = True
 
     signal.signal(signal.SIGTERM, request_stop)
-    job = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     kill_at = math.inf
-    while job.poll() is None:
+    while True:
+        ended, status = os.waitpid(job, os.WNOHANG)
+        if ended:
+            return status
         if kill_at < math.inf:
             time.sleep(POLL_S)
-        elif stop_requested or select.select([sys.stdin], [], [], POLL_S)[0]:
-            job.terminate()
+        elif stop_requested or select.select([sweep], [], [], POLL_S)[0]:
+            os.kill(job, signal.SIGTERM)
             kill_at = time.monotonic() + grace_s
         if time.monotonic() > kill_at:
             os.killpg(0, signal.SIGKILL)
-    if os.getppid() != sweep:
-        os.killpg(0, signal.SIGKILL)
-    if job.returncode < 0:
-        die_by_signal(-job.returncode)
-    sys.exit(job.returncode)
-
-
-def die_by_signal(number: int) -> None:
-    """Terminate this process with the signal that ended the job, without a core dump."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if number != signal.SIGKILL:
-        signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-
-
-if __name__ == "__main__":
-    main()

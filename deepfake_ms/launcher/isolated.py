@@ -60,7 +60,7 @@ class IsolatedLauncher(Launcher):
             jobs = [self._job(tuple(overrides)) for overrides in job_overrides]
             report = SweepReport(jobs, console)
             try:
-                run_jobs(jobs, settings, code_version(), report)
+                run_jobs(jobs, _start(self.task_function), settings, code_version(), report)
             finally:
                 report.summary()
         except UserError as error:
@@ -86,17 +86,17 @@ class IsolatedLauncher(Launcher):
         return Job(
             program=program,
             overrides=overrides,
-            command=(*_start_command(self.task_function), *_config_flags(), *overrides, *shared, "hydra.mode=RUN"),
+            arguments=(*_config_flags(), *overrides, *shared, "hydra.mode=RUN"),
             folder=Path(hydra.sweep.dir) / folder_name(program, overrides),
         )
 
 
-def _start_command(task: TaskFunction) -> list[str]:
-    """The command that starts the program with the main function `task`: as a module if it was loaded as one."""
+def _start(task: TaskFunction) -> list[str]:
+    """Arguments of Python that start the program with the main function `task`: as a module if it was loaded as one."""
     module = sys.modules["__main__"] if task.__module__ == "__main__" else sys.modules[task.__module__]
     if module.__spec__ is None:
-        return [sys.executable, str(Path(module.__file__).resolve())]
-    return [sys.executable, "-m", module.__spec__.name]
+        return [str(Path(module.__file__).resolve())]
+    return ["-m", module.__spec__.name]
 
 
 def _config_flags() -> list[str]:

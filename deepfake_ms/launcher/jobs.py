@@ -33,13 +33,13 @@ class Job:
     Attributes:
         program: name of the program and of its configuration, e.g. ``train train``.
         overrides: Hydra overrides of the cell, including those shared by all cells.
-        command: command line to execute.
+        arguments: command line of the program, without its name.
         folder: folder for the record and the log.
     """
 
     program: str
     overrides: tuple[str, ...]
-    command: tuple[str, ...]
+    arguments: tuple[str, ...]
     folder: Path
 
 

@@ -1,23 +1,19 @@
 """Runs the jobs of a sweep in parallel, and makes sure that none of their processes outlives the sweep."""
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import BinaryIO
 
 from deepfake_ms.errors import UserError
 from deepfake_ms.launcher.jobs import LOG_NAME, Job, JobRecord, Status, read_record
+from deepfake_ms.launcher.process import JobProcess, JobServer
 from deepfake_ms.launcher.report import SweepReport
 
-GUARD = Path(__file__).with_name("guard.py")
 POLL_S = 0.1
 GUARD_S = 10.0  # time beyond the grace period that a guard may take to end its job
 
@@ -63,33 +59,30 @@ class _Running:
     number: int
     job: Job
     record: JobRecord
-    guard: subprocess.Popen
+    process: JobProcess
     gpu: str | None
     started_at: float = field(default_factory=time.monotonic)
     stop_reason: Status | None = None
     kill_at: float | None = None
 
     def request_stop(self, reason: Status, grace_s: float) -> None:
-        """Close the pipe to the guard, which then ends the job within the grace period."""
+        """Let the guard end the job within the grace period."""
         if self.stop_reason is None:
             self.stop_reason = reason
             self.kill_at = time.monotonic() + grace_s + GUARD_S
-            self.guard.stdin.close()
+            self.process.request_stop()
 
     def poll(self, settings: PoolSettings) -> JobRecord | None:
         """Stop the job if it exceeds its time limit. Once it has ended: kill its group, write and return its record."""
         now = time.monotonic()
-        code = self.guard.poll()
+        code = self.process.poll()
         if code is None:
             if settings.timeout_s is not None and now - self.started_at > settings.timeout_s:
                 self.request_stop(Status.TIMEOUT, settings.grace_s)
             if self.kill_at is not None and now > self.kill_at:  # the guard cannot kill, e.g. because it is suspended
-                os.killpg(self.guard.pid, signal.SIGKILL)
+                self.process.kill()
             return None
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: a group of zombies on macOS
-            os.killpg(self.guard.pid, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            self.guard.stdin.close()
+        self.process.kill()
         status = Status.FINISHED if code == 0 else Status.KILLED if code < 0 else Status.FAILED
         record = replace(
             self.record,
@@ -104,11 +97,12 @@ class _Running:
         return record
 
 
-def run_jobs(jobs: Sequence[Job], settings: PoolSettings, code: str, report: SweepReport) -> None:
+def run_jobs(jobs: Sequence[Job], start: Sequence[str], settings: PoolSettings, code: str, report: SweepReport) -> None:
     """Run all unfinished jobs; a failing job does not affect the others.
 
     Args:
         jobs: all jobs of the sweep.
+        start: arguments of Python that start the program, as for `JobServer`.
         settings: how the jobs share the machine.
         code: version of the code, for the records.
         report: prints the start and end of every job.
@@ -126,6 +120,7 @@ def run_jobs(jobs: Sequence[Job], settings: PoolSettings, code: str, report: Swe
         else:
             waiting.append((number, job, previous.attempt + 1 if previous else 1))
     running: list[_Running] = []
+    server = JobServer(start, _environment(settings))
 
     def collect() -> None:
         for active in tuple(running):
@@ -138,7 +133,7 @@ def run_jobs(jobs: Sequence[Job], settings: PoolSettings, code: str, report: Swe
         while waiting or running:
             while waiting and free and len(running) < settings.n_jobs:
                 number, job, attempt = waiting.popleft()
-                if active := _start(number, job, attempt, free[0], settings, code):
+                if active := _start(number, job, attempt, free[0], server, settings.grace_s, code):
                     report.started(number, attempt, free.popleft())
                     running.append(active)
                 else:
@@ -152,9 +147,13 @@ def run_jobs(jobs: Sequence[Job], settings: PoolSettings, code: str, report: Swe
             collect()
             time.sleep(POLL_S)
         raise
+    finally:
+        server.close()
 
 
-def _start(number: int, job: Job, attempt: int, gpu: str | None, settings: PoolSettings, code: str) -> _Running | None:
+def _start(
+    number: int, job: Job, attempt: int, gpu: str | None, server: JobServer, grace_s: float, code: str
+) -> _Running | None:
     """Start a job; None if it is still running, started by another sweep or by one that has just been killed.
 
     A running job holds a lock on its log: every process that inherits the open log keeps the lock.
@@ -167,15 +166,9 @@ def _start(number: int, job: Job, attempt: int, gpu: str | None, settings: PoolS
         record.write(job.folder)
         log.write(f"--- attempt {attempt}, {record.started}, {code}\n".encode())
         log.flush()
-        guard = subprocess.Popen(
-            [sys.executable, "-P", str(GUARD), str(os.getpid()), str(settings.grace_s), *job.command],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_environment(gpu, settings),
-            start_new_session=True,
-        )
-    return _Running(number, job, record, guard, gpu)
+        own = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+        process = server.start_job(job.arguments, own, grace_s, log)
+    return _Running(number, job, record, process, gpu)
 
 
 def _lock(stream: BinaryIO) -> bool:
@@ -191,12 +184,10 @@ def _lock(stream: BinaryIO) -> bool:
     return True
 
 
-def _environment(gpu: str | None, settings: PoolSettings) -> dict[str, str]:
-    """Environment variables of a job; unbuffered output keeps the last lines of a killed job in its log."""
+def _environment(settings: PoolSettings) -> dict[str, str]:
+    """Environment variables of all jobs; unbuffered output keeps the last lines of a killed job in its log."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = gpu
-    elif settings.n_jobs > 1:
+    if settings.gpus is None and settings.n_jobs > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // settings.n_jobs)))
     return environment
