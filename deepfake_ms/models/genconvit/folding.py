@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, Conv2dSame, get_same_padding
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 BLOCKS = (DepthwiseSeparableConv, InvertedResidual)
@@ -36,17 +37,36 @@ class _Convolution:
     """A convolution into which the BatchNorm after it is folded, and the activation of that BatchNorm."""
 
     layer: nn.Conv2d
-    weights: dict[str, Tensor]
+    weight: Tensor
+    bias: Tensor
     activation: nn.Module
 
     @classmethod
     def fold(cls, layer: nn.Conv2d, norm: BatchNormAct2d) -> "_Convolution":
         batch_norm = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
         weight, bias = fuse_conv_bn_weights(layer.weight, layer.bias, *batch_norm)
-        return cls(layer, {"weight": weight.detach(), "bias": bias.detach()}, norm.act)
+        return cls(layer, weight.detach(), bias.detach(), norm.act)
 
     def __call__(self, features: Tensor) -> Tensor:
-        return self.activation(functional_call(self.layer, self.weights, features))
+        layer = self.layer
+        if isinstance(layer, Conv2dSame) and layer.groups > 1 and layer.dilation == (1, 1):
+            features = self._convolve_same(features)
+        else:
+            features = functional_call(layer, {"weight": self.weight, "bias": self.bias}, features)
+        return self.activation(features)
+
+    def _convolve_same(self, features: Tensor) -> Tensor:
+        """As `Conv2dSame`, but pads the small kernel of a depthwise convolution instead of the large feature map.
+
+        TensorFlow's padding may add one more row or column after the feature map than before it. Equal paddings, and a
+        row or column of zeros before the kernel, give the same result.
+        """
+        layer = self.layer
+        sizes = zip(features.shape[2:], layer.kernel_size, layer.stride, layer.dilation, strict=True)
+        rows, columns = (get_same_padding(*each) for each in sizes)
+        kernel = F.pad(self.weight, (columns % 2, 0, rows % 2, 0))
+        padding = ((rows + 1) // 2, (columns + 1) // 2)
+        return F.conv2d(features, kernel, self.bias, layer.stride, padding, groups=layer.groups)
 
 
 @dataclass(frozen=True)
