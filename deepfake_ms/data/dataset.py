@@ -20,6 +20,8 @@ from deepfake_ms.manifest import BOX_COLUMNS, LANDMARK_COLUMNS
 from deepfake_ms.randomness import key
 
 LABELS = {"real": REAL, "fake": FAKE, UNLABELLED: -1}
+KEPT_BYTES = 64 * 2**20
+"""Faces are kept in memory if all of them together are no larger, at the size of the model's input."""
 
 
 class FaceDataset(Dataset):
@@ -79,6 +81,7 @@ class FaceDataset(Dataset):
             self.swap_kinds = dict(swap_kinds)
         self.augmentation = augmentation
         self.input_size = input_size
+        self.kept: dict[str, CroppedFace] | None = {} if len(rows) * 3 * input_size**2 <= KEPT_BYTES else None
         self.seed = seed
         self.stage = stage
 
@@ -94,7 +97,7 @@ class FaceDataset(Dataset):
 
     def pixels(self, position: int, epoch: int = 0) -> np.ndarray:
         """The image of an item: uint8 RGB [input_size, input_size, 3]."""
-        return self._pixels_and_box(position, epoch)[0]
+        return self._pixels_and_box(position, epoch)[0].copy()
 
     def landmarks_at_size(self, position: int) -> np.ndarray:
         """MTCNN's five points of a face in pixels of the model's input, float32 [5, 2]."""
@@ -155,7 +158,9 @@ class FaceDataset(Dataset):
         return batch if self.partners is None else {**batch, "artifact_box": torch.from_numpy(boxes)}
 
     def _read(self, crop: str, landmarks: np.ndarray, box: np.ndarray) -> CroppedFace:
-        """A crop at the model's size, with its landmarks in the same pixels."""
+        """A crop at the model's size, with its landmarks in the same pixels; its image is read-only."""
+        if self.kept is not None and crop in self.kept:
+            return self.kept[crop]
         path = self.folder / crop
         try:
             content = np.fromfile(path, dtype=np.uint8)
@@ -169,7 +174,11 @@ class FaceDataset(Dataset):
             image = resize_face(image, self.input_size)
             scale = np.array([self.input_size / width, self.input_size / height], dtype=np.float32)
             landmarks = (landmarks + 0.5) * scale - 0.5  # pixel centres have whole numbers
-        return CroppedFace(image, landmarks, box)
+        image.setflags(write=False)
+        face = CroppedFace(image, landmarks, box)
+        if self.kept is not None:
+            self.kept[crop] = face
+        return face
 
     def _unusable(self, path: Path, reason: str) -> UserError:
         return UserError(f"{path} {reason}: delete {self.folder} and prepare the corpus again.")

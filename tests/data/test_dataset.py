@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -149,11 +150,23 @@ def test_cut_off_crops_are_refused(manifest, prepared, tmp_path, kept):
     image = formula_image(3)
     crop = tmp_path / f"face{CROP_SUFFIX}"
     crop.write_bytes(encode_crop(image))
-    faces = dataset(manifest.assign(crop=crop.name), tmp_path)
-    assert np.array_equal(faces.pixels(0), image)
+    manifest = manifest.assign(crop=crop.name)
+    assert np.array_equal(dataset(manifest, tmp_path).pixels(0), image)
     crop.write_bytes(encode_crop(image)[:kept])
     with pytest.raises(UserError, match="cannot be read"):
-        faces[0]
+        dataset(manifest, tmp_path)[0]
+
+
+@pytest.mark.parametrize(("limit", "reads"), [(40 * 3 * 32**2, 1), (40 * 3 * 32**2 - 1, 3)])
+def test_small_sets_of_faces_are_read_once(manifest, prepared, monkeypatch, limit, reads):
+    monkeypatch.setattr("deepfake_ms.data.dataset.KEPT_BYTES", limit)
+    faces = dataset(manifest, prepared, mask=EYES, augmentation=augmentation_of("released_rf"), input_size=32)
+    read = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: read.append(0) or decode(*arguments))
+    first = [faces.pixels(5, epoch) for epoch in (0, 1, 0)]
+    assert np.array_equal(first[0], first[2])
+    assert len(read) == reads
 
 
 @pytest.mark.parametrize(

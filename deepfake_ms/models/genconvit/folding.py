@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from timm.layers import BatchNormAct2d, Conv2dSame, get_same_padding
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
@@ -53,6 +54,8 @@ class _Convolution:
             features = self._convolve_same(features)
         else:
             features = functional_call(layer, {"weight": self.weight, "bias": self.bias}, features)
+        if isinstance(self.activation, nn.ReLU6) and features.requires_grad:
+            return _ReLU6.apply(features)
         return self.activation(features)
 
     def _convolve_same(self, features: Tensor) -> Tensor:
@@ -67,6 +70,21 @@ class _Convolution:
         kernel = F.pad(self.weight, (columns % 2, 0, rows % 2, 0))
         padding = ((rows + 1) // 2, (columns + 1) // 2)
         return F.conv2d(features, kernel, self.bias, layer.stride, padding, groups=layer.groups)
+
+
+class _ReLU6(torch.autograd.Function):
+    """ReLU6 in place. Keeps its output for the backward pass, where torch's keeps a copy of its input."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor) -> Tensor:
+        ctx.mark_dirty(features.clamp_(0, 6))
+        ctx.save_for_backward(features)
+        return features
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (output,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, output, 0, 6)
 
 
 @dataclass(frozen=True)
