@@ -17,12 +17,12 @@ def guard_job(log: int, channel: int) -> list[str]:
     The guard leads the process group of the job. It reads from the sweep one line of JSON: `arguments`, `environment`
     and `grace_s`. It writes its process id and, once the job has ended, the exit status, or minus the signal.
 
-    A stop is requested by any further byte from the sweep, by end of file, because the sweep no longer exists, or by
-    SIGTERM. The guard then sends SIGTERM to the job and, after the grace period, SIGKILL to the whole group. SIGTERM
-    goes to the job only: Lightning forwards it to the ranks, and loader workers must stay alive until the checkpoint is
-    written. Processes that outlive the job are killed by the sweep, or by the guard if the sweep no longer exists.
-    Linux can signal a process when its parent dies (``PR_SET_PDEATHSIG``), but not the ranks that this process has
-    started, and other systems have no such signal.
+    The sweep requests a stop by sending any further byte. End of file, which means that the sweep no longer exists, and
+    SIGTERM request one as well. The guard then sends SIGTERM to the job and, after the grace period, SIGKILL to the
+    whole group. SIGTERM goes to the job only: Lightning forwards it to the ranks, and loader workers must stay alive
+    until the checkpoint is written. Processes that outlive the job are killed by the sweep, or by the guard if the
+    sweep no longer exists. Linux can signal a process when its parent dies (``PR_SET_PDEATHSIG``), but not the ranks
+    that this process has started, and other systems have no such signal.
 
     Args:
         log: open file for everything that the job prints.
@@ -52,6 +52,7 @@ def guard_job(log: int, channel: int) -> list[str]:
 
 
 def _wait(job: int, sweep: socket.socket, grace_s: float) -> int:
+    """Wait for the job, and stop it on request; its wait status."""
     stop_requested = False
 
     def request_stop(*_) -> None:

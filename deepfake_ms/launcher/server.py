@@ -2,9 +2,9 @@
 
 python -m deepfake_ms.launcher.server -m MODULE | SCRIPT
 
-Loading the modules takes seconds, and a fork needs none of them. Standard input is a socket to the sweep. Each message
-on it is one byte and two open files: the job's log, and a socket between the sweep and the job's guard. End of file
-means that the sweep no longer exists.
+Loading the modules takes seconds; a fork of this process has them at once. Standard input is a socket to the sweep.
+Each message on it is one byte and two open files: the job's log, and a socket between the sweep and the job's guard.
+End of file means that the sweep no longer exists.
 """
 
 import gc
@@ -21,15 +21,15 @@ from deepfake_ms.launcher.guard import guard_job
 
 
 def main() -> None:
-    """Load the modules, fork whenever the sweep asks for it, and run the program in the forked jobs."""
+    """Load the modules, fork a job for each message from the sweep, and run the program in the job."""
     start = sys.argv[1:]
     as_module = start[0] == "-m"
-    # Other systems have libraries that do not survive a fork.
+    # On other systems, some libraries do not survive a fork.
     if as_module and sys.platform == "linux":
         with suppress(BaseException):  # the job meets the same error, and has a log for it
             importlib.import_module(start[1])
         sys.modules.pop(start[1], None)  # each job runs it as its main module
-    gc.freeze()  # no search for garbage in these modules, which would copy the memory that all jobs share
+    gc.freeze()  # a search for garbage in these modules would copy memory that all jobs share
     gc.enable()
     sys.argv[1:] = _serve()
     if as_module:
@@ -43,7 +43,7 @@ def main() -> None:
 def _serve() -> list[str]:
     """Fork a guard for each message. Returns only in the processes of the jobs: the arguments of the job."""
     sweep = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the sweep waits for the guards' sockets, nobody for their status
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system removes guards that have ended
     while True:
         message, files, *_ = socket.recv_fds(sweep, 1, 2)
         if not message:

@@ -51,7 +51,7 @@ def server() -> Iterator[JobServer]:
 
 def start(server: JobServer, *arguments: str, log: str = "log") -> JobProcess:
     with Path(log).open("wb") as stream:
-        return server.start_job(arguments, {"GIVEN": "1"}, 1.0, stream)
+        return server.start_job(arguments, {}, 1.0, stream)
 
 
 def wait(job: JobProcess) -> int:
